@@ -1,0 +1,92 @@
+"""How splats are fitted to photos. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RateSettings:
+    """Learning rates at the start of a fit, per parameter group; positions are in units of the scene's extent.
+
+    Attributes:
+        means: position rate relative to the extent; decays to `means_end` of itself.
+        means_end: the fraction of the position rate that is left at the end.
+        scales: rate of the log-scales.
+        quats: rate of the quaternions.
+        opacities: rate of the logit-opacities.
+        sh0: rate of the base colours.
+        sh_rest: rate of the view-dependent colours.
+    """
+
+    means: float = 4.8e-4
+    means_end: float = 0.01
+    scales: float = 1e-2
+    quats: float = 1e-3
+    opacities: float = 5e-2
+    sh0: float = 5e-3
+    sh_rest: float = 1e-3
+
+
+@dataclass(frozen=True)
+class DensifySettings:
+    """How the number of splats grows.
+
+    Attributes:
+        strategy: default (clone, split, prune) or mcmc (relocate and add).
+        cap: the count that is not exceeded.
+        start: fraction of the steps before the first change.
+        stop: fraction of the steps after which nothing is added.
+        prune_stop: fraction of the steps after which nothing is removed.
+        every: steps between two changes.
+        prune_opacity: splats fainter than this are removed or relocated.
+        noise: MCMC only: rate of the position noise.
+    """
+
+    strategy: str = "default"
+    cap: int = 60_000
+    start: float = 0.02
+    stop: float = 0.5
+    prune_stop: float = 0.8
+    every: int = 100
+    prune_opacity: float = 5e-3
+    noise: float = 5e5
+
+
+@dataclass(frozen=True)
+class FittingSettings:
+    """A fit from initial splats to the end of its budget.
+
+    Attributes:
+        steps: optimisation steps; 0 derives them from `seconds`.
+        seconds: time budget that calibration turns into steps once, before the first step.
+        views_per_step: photos a step looks at, over all devices together.
+        sh_degree: highest harmonics degree, reached in equal parts over the first half.
+        half_resolution: fraction of the steps at half resolution.
+        ssim_weight: λ of (1 - λ) L1 + λ (1 - SSIM).
+        opacity_regularizer: weight of the mean opacity.
+        scale_regularizer: weight of the mean scale, in units of the extent.
+        random_background: draw on random colours where the photos have alpha.
+        refine_cameras: also optimise the training cameras.
+        exposure: also optimise a colour gain and offset for each training photo.
+        antialias: draw with Mip-Splatting's opacity compensation.
+        initial_splats: count of random splats when the scene has no points.
+        rates: learning rates.
+        densify: densification.
+        checkpoint_seconds: time between two checkpoints.
+    """
+
+    steps: int = 0
+    seconds: float = 60.0
+    views_per_step: int = 1
+    sh_degree: int = 1
+    half_resolution: float = 0.35
+    ssim_weight: float = 0.2
+    opacity_regularizer: float = 0.0
+    scale_regularizer: float = 0.0
+    random_background: bool = True
+    refine_cameras: bool = False
+    exposure: bool = False
+    antialias: bool = False
+    initial_splats: int = 10_000
+    rates: RateSettings = field(default_factory=RateSettings)
+    densify: DensifySettings = field(default_factory=DensifySettings)
+    checkpoint_seconds: float = 60.0

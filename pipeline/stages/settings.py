@@ -1,0 +1,28 @@
+"""The settings of whole jobs. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass, field
+
+from gen3d.pipeline.fitting.settings import FittingSettings
+
+
+@dataclass(frozen=True)
+class PhotosSettings:
+    """`gen3d photos`: a folder of photos with cameras becomes splats.
+
+    Attributes:
+        max_size: longest side of the photos in pixels after downscaling.
+        holdout: every n-th photo is held out for evaluation when the scene names no split; 0 holds out none.
+        seed: the only source of randomness.
+        device: auto, cpu or cuda.
+        devices: number of processes that share the views.
+        backend: rasterizer: auto, gsplat, native or reference.
+        fitting: the optimisation.
+    """
+
+    max_size: int = 800
+    holdout: int = 8
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    backend: str = "auto"
+    fitting: FittingSettings = field(default_factory=FittingSettings)
