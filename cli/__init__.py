@@ -1,0 +1,1 @@
+"""The gen3d command, one module per verb."""

@@ -145,7 +145,8 @@ def rasterize(
             raise ValueError(f"screen_offsets has shape {tuple(screen_offsets.shape)}; these splats and views ask for {wanted}")
         screen_offsets = screen_offsets.reshape(flat, views, count, 2)
     module = _choose(backend, splats)
-    drawn = module.rasterize(splats, seen, behind, frozenset(channels), settings or RasterSettings(), screen_offsets)
+    with torch.autocast(gaussians.means.device.type, enabled=False):  # half precision would move splats by pixels
+        drawn = module.rasterize(splats, seen, behind, frozenset(channels), settings or RasterSettings(), screen_offsets)
     return drawn.batched(batch)
 
 
@@ -178,12 +179,10 @@ def load_backend(name: str) -> Backend:
 
 
 def _choose(name: str, gaussians: Gaussians) -> Backend:
-    if name == "auto":
-        return load_backend(backend_name(gaussians))
-    module = load_backend(name)
+    module = load_backend(backend_name(gaussians) if name == "auto" else name)
     if reason := module.unavailable():
         raise RuntimeError(f"the {name} rasterizer cannot run here: {reason}; pass backend='auto' to use what can")
     if not module.supports(gaussians):
         given = f"{gaussians.means.dtype} on {gaussians.means.device}"
-        raise RuntimeError(f"the {name} rasterizer does not take {given}; pass backend='reference', which takes any")
+        raise RuntimeError(f"the {name} rasterizer does not take {given}; pass backend='reference' and float32 or float64 splats")
     return module

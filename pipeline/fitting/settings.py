@@ -33,6 +33,9 @@ class DensifySettings:
     Attributes:
         strategy: default (clone, split, prune) or mcmc (relocate and add).
         cap: the count that is not exceeded.
+        grow_gradient: default strategy: splats whose mean screen gradient (in half image sizes) exceeds this grow;
+            0 draws as many as a straight line to the cap asks for, with probability by gradient.
+        reset_every: default strategy: steps between two opacity resets; 0 never resets.
         start: fraction of the steps before the first change.
         stop: fraction of the steps after which nothing is added.
         prune_stop: fraction of the steps after which nothing is removed.
@@ -43,6 +46,8 @@ class DensifySettings:
 
     strategy: str = "default"
     cap: int = 60_000
+    grow_gradient: float = 0.0
+    reset_every: int = 0
     start: float = 0.02
     stop: float = 0.5
     prune_stop: float = 0.8
@@ -71,7 +76,7 @@ class FittingSettings:
         initial_splats: count of random splats when the scene has no points.
         rates: learning rates.
         densify: densification.
-        checkpoint_seconds: time between two checkpoints.
+        checkpoints: checkpoints written on the way, at equal intervals of steps.
     """
 
     steps: int = 0
@@ -89,4 +94,4 @@ class FittingSettings:
     initial_splats: int = 10_000
     rates: RateSettings = field(default_factory=RateSettings)
     densify: DensifySettings = field(default_factory=DensifySettings)
-    checkpoint_seconds: float = 60.0
+    checkpoints: int = 10

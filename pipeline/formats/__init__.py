@@ -1,0 +1,1 @@
+"""Files: splats, pictures and video, one module per format."""

@@ -1,0 +1,41 @@
+# The commands of the project. Each creates the environment it needs; `make demo` and `make test` are all that most people want.
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+ENV := .venv
+BIN := $(ENV)/bin
+
+.PHONY: demo test lint bench clean torch
+
+demo: $(ENV)/installed
+	$(BIN)/gen3d photos tests/data/buddha --preset draft --max-size 512 --out outputs/demo --overwrite
+
+test: $(ENV)/developed
+	$(BIN)/python -m pytest
+
+lint: $(ENV)/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/typed
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/typed .
+	cd build && MYPYPATH=typed ../$(BIN)/mypy --config-file ../pyproject.toml -p gen3d
+
+bench: $(ENV)/developed
+	$(BIN)/python tests/benchmarks/raster_scaling.py
+	$(BIN)/python -m pytest tests/benchmarks -o addopts=--import-mode=importlib --benchmark-only
+
+clean:
+	rm -rf $(ENV) build dist
+
+# torch first: a plain requirement would take the newest build with gigabytes of CUDA libraries.
+$(ENV)/installed: pyproject.toml setup.py $(wildcard renderers/native/*.cpp renderers/native/*.h)
+	$(PYTHON) -m venv $(ENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(ENV)/developed: $(ENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+torch:
+	@echo $(TORCH)

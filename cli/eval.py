@@ -1,0 +1,75 @@
+"""`gen3d eval`: measure a run against photos that it has not seen."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.report import Report, short, table
+from gen3d.cli.runs import splat_file
+from gen3d.errors import BadInput, UsageError
+from gen3d.files import write_json
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.scenes.settings import SceneSettings
+from gen3d.pipeline.stages.settings import PhotosSettings
+
+if TYPE_CHECKING:
+    from gen3d.pipeline.scenes.scene import View
+
+SMALLER = "--max-size 384, --device cpu or fewer photos in --against"
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("run", "the folder of the run")
+    parser.flags.add_argument("--against", type=str, help="another folder of photos of the same place, in the same frame")
+    parser.flags.add_argument("--max_size", type=int, help="longest side of the photos in pixels; the run's own when not given")
+    parser.flags.add_argument("--backend", type=str, default="auto", help="rasterizer: auto, gsplat, native or reference")
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Draw each photo from its camera and compare."""
+    run = Run.open(options.run)
+    model = splat_file(options.run)
+    views = _views(run, options)
+    from gen3d.pipeline.evaluation.metrics import evaluate_views
+    from gen3d.pipeline.formats.registry import read_gaussians
+    from gen3d.pipeline.stages.results import background_of, lpips_or_reason
+
+    gaussians, _ = read_gaussians(model)
+    lpips, reason = lpips_or_reason()
+    result = evaluate_views(gaussians, views, background=background_of(views), backend=options.backend, lpips=lpips)
+    metrics = {**result.to_json(), "splats": gaussians.count}
+    name = "metrics.json" if options.against is None else f"metrics-{Path(options.against).resolve().name}.json"
+    write_json(run.folder / name, metrics)
+    rows = [(key, f"{value:.4g}") for key, value in metrics.items() if isinstance(value, float)]
+    note = f"\nnote: {reason}" if reason else ""
+    text = f"{table(rows)}\n{len(views)} photos, {gaussians.count:,} splats; {short(run.folder / name)}{note}"
+    return Report({"run": run.folder, "file": run.folder / name, "metrics": metrics, "note": reason}, text)
+
+
+def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":
+    """Photos to compare with, their cameras in the frame of the run's splats."""
+    from dataclasses import replace
+
+    import torch
+
+    from gen3d.pipeline.scenes.reading import orient_scene, read_scene
+
+    settings = run.settings(PhotosSettings)
+    size = options.max_size or settings.max_size
+    if options.against is not None:
+        scene = read_scene(Path(options.against), SceneSettings(max_size=size, holdout=0))
+        views = scene.test or scene.train
+    else:
+        if len(run.manifest.inputs) != 1:
+            raise BadInput(f"{short(run.folder)} does not name its one folder of photos; give --against")
+        scene = read_scene(Path(next(iter(run.manifest.inputs))), SceneSettings(max_size=size, holdout=settings.holdout))
+        views = scene.test
+    if not views:
+        raise UsageError("no photo was held out, so there is nothing to compare with; give other photos with --against DIR")
+    if run.manifest.world_from_source:
+        moved = torch.tensor(run.manifest.world_from_source, dtype=torch.float64)
+        return tuple(replace(view, camera=view.camera.to(torch.float64).moved(moved).to(torch.float32)) for view in views)
+    oriented = orient_scene(scene)
+    return oriented.test or oriented.train

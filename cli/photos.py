@@ -1,0 +1,33 @@
+"""`gen3d photos`: a folder of photos with cameras becomes splats."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.report import Report
+from gen3d.cli.runs import recording, run_report
+from gen3d.errors import BadInput
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.settings import PhotosSettings
+
+SMALLER = "--max-size 384, --fitting.densify.cap 30000 or --fitting.sh-degree 0"
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("folder", "photos with a transforms.json or a COLMAP model")
+    parser.add_run()
+    parser.add_settings(PhotosSettings, presets=True)
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Run the job."""
+    folder = Path(options.folder)
+    if not folder.exists():
+        raise BadInput(f"{folder} does not exist; give the folder of the photos")
+    from gen3d.pipeline.stages.photos import photos_to_3d
+
+    run = Run.create(options.out, "photos", options.settings, inputs=[folder.resolve()], overwrite=options.overwrite)
+    with recording(run, quiet=options.quiet, smaller=SMALLER) as progress:
+        photos_to_3d(folder, options.settings, run, progress)
+    return run_report(run)

@@ -1,0 +1,172 @@
+"""`gen3d render`: a turntable video, a contact sheet, stills and depth of splats."""
+
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Literal
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.progress import Bar
+from gen3d.cli.report import Report, short
+from gen3d.cli.runs import may_write, splat_file
+from gen3d.errors import BadInput, UsageError
+from gen3d.files import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gen3d.renderers.cameras import Cameras
+    from gen3d.renderers.gaussians import Gaussians
+
+SMALLER = "--size 256, --views 24 or leaving --depth out"
+COLORS = {"black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5), "white": (1.0, 1.0, 1.0)}
+SHEET_VIEWS = 12
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("source", "a run folder or a splat file")
+    group = parser.flags.add_argument_group("pictures")
+    group.add_argument("--out", type=str, help="folder of the pictures; a new one in the run's previews, or below outputs")
+    group.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
+    group.add_argument("--views", type=int, default=96, help="frames of the video")
+    group.add_argument("--fps", type=int, default=24, help="frames per second")
+    group.add_argument("--size", type=int, default=512, help="longest side in pixels")
+    group.add_argument("--stills", type=int, default=0, help="also write this many single pictures along the path")
+    group.add_argument("--depth", action="store_true", help="also draw depth, near is bright")
+    group.add_argument("--path", type=Literal["auto", "turntable", "photos"], default="auto", help="turntable, along the photos, or auto")
+    group.add_argument("--elevation", type=float, default=15.0, help="of the turntable, degrees above the horizon")
+    group.add_argument("--background", type=str, help=f"{', '.join(COLORS)} or three numbers such as 0.2,0.2,0.2; white for turntables")
+    group.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
+    group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto, cpu or cuda")
+    group.add_argument("--backend", type=Literal["auto", "gsplat", "native", "reference"], default="auto", help="rasterizer")
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Draw the path once and cut every picture from it."""
+    for name, least in (("views", 1), ("fps", 1), ("size", 2), ("stills", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"{name} is {getattr(options, name)}; it must be at least {least}")
+    source = splat_file(options.source)
+    folder = Path(options.out) if options.out is not None else _default_folder(Path(options.source))
+    names = ["turntable.mp4", "contact_sheet.png", *(f"still_{index:02d}.png" for index in range(options.stills))]
+    kinds = ["", "_depth"] if options.depth else [""]
+    files = {(name, kind): may_write(_marked(folder / name, kind), options.overwrite) for name in names for kind in kinds}
+    _draw(options, source, files)
+    lines = "\n".join(short(path) for path in files.values())
+    return Report({"source": source, "folder": folder, "files": list(files.values())}, lines)
+
+
+def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], Path]) -> None:
+    import torch
+
+    from gen3d.pipeline.formats.images import contact_sheet, write_image
+    from gen3d.pipeline.formats.registry import read_gaussians
+    from gen3d.pipeline.formats.video import write_video
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
+    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
+    cameras, along_photos = _cameras(options, gaussians)
+    background = torch.tensor(_color(options.background, COLORS["black" if along_photos else "white"]))
+    with Bar(quiet=options.quiet) as progress:
+        pictures = _pictures(gaussians, cameras, background, options, progress)
+    for kind, images in pictures.items():
+        write_video(files["turntable.mp4", kind], images, fps=options.fps)
+        chosen = _spread(options.views, min(SHEET_VIEWS, options.views))
+        sheet = contact_sheet(images[chosen].float() / 255)
+        write_image(files["contact_sheet.png", kind], sheet)
+        for index, view in enumerate(_spread(options.views, options.stills)):
+            write_image(files[f"still_{index:02d}.png", kind], images[view].float() / 255)
+
+
+def _pictures(
+    gaussians: "Gaussians", cameras: "Cameras", background: "Tensor", options: SimpleNamespace, progress: Bar
+) -> dict[str, "Tensor"]:
+    """Every view as uint8 `[v, h, w, 3]`: the colours, and with `--depth` the depth under one scale."""
+    import torch
+
+    from gen3d.pipeline.formats.images import colorize_depth, to_uint8
+    from gen3d.renderers.rendering import rasterize
+
+    channels = ("rgb", "alpha", "depth") if options.depth else ("rgb", "alpha")
+    colors, depths, alphas = [], [], []
+    progress.start("render", options.views)
+    for index in range(options.views):
+        with torch.no_grad():
+            view = rasterize(gaussians, cameras.select([index]), background=background, channels=channels, backend=options.backend)
+        colors.append(to_uint8(view.rgb[0]).cpu())
+        if view.depth is not None:
+            depths.append(view.depth[0].cpu())
+            alphas.append(view.alpha[0].cpu())
+        progress.advance(index + 1)
+    progress.finish()
+    pictures = {"": torch.stack(colors)}
+    if depths:
+        pictures["_depth"] = to_uint8(colorize_depth(torch.stack(depths), torch.stack(alphas)))
+    return pictures
+
+
+def _cameras(options: SimpleNamespace, gaussians: "Gaussians") -> tuple["Cameras", bool]:
+    """The views of the path, and whether they follow the photos of a run."""
+    from gen3d.pipeline.paths import around_scene, turntable
+
+    poses = Path(options.source) / "cameras" / "transforms.json"
+    along_photos = options.path == "photos" or (options.path == "auto" and poses.is_file())
+    if not along_photos:
+        return turntable(gaussians, options.views, width=options.size, height=options.size, elevation=options.elevation), False
+    cameras = around_scene(_photo_cameras(poses), options.views)
+    scale = options.size / max(cameras.width, cameras.height)
+    return cameras.resized(max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale))), True
+
+
+def _photo_cameras(path: Path) -> "Cameras":
+    """The cameras that a run kept, on the grid of the first photo.
+
+    Raises:
+        BadInput: there are none, or the file is damaged.
+    """
+    import torch
+
+    from gen3d.renderers.cameras import Cameras, opengl_to_opencv
+
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist, so there are no photos to follow; choose --path turntable")
+    try:
+        frames = read_json(path)["frames"]
+        width, height = int(frames[0]["w"]), int(frames[0]["h"])
+        poses = opengl_to_opencv(torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64))
+        rows = [[[f["fl_x"] / f["w"], 0, f["cx"] / f["w"]], [0, f["fl_y"] / f["h"], f["cy"] / f["h"]], [0, 0, 1]] for f in frames]
+        matrices = torch.tensor(rows, dtype=torch.float64) * torch.tensor([width, height, 1.0])[:, None]
+        return Cameras(poses.float(), matrices.float(), width, height)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} holds no cameras that can be read ({error!r}); choose --path turntable") from error
+
+
+def _color(text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:
+    if text is None:
+        return default
+    if text in COLORS:
+        return COLORS[text]
+    try:
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or not all(0 <= value <= 1 for value in values):
+        raise UsageError(f"the background {text!r} is not a colour; give {', '.join(COLORS)} or three numbers from 0 to 1: 0.2,0.2,0.2")
+    return values
+
+
+def _spread(count: int, chosen: int) -> list[int]:
+    """`chosen` of `count` views at equal distances."""
+    return [index * count // chosen for index in range(chosen)]
+
+
+def _marked(path: Path, kind: str) -> Path:
+    return path.with_stem(path.stem + kind)
+
+
+def _default_folder(source: Path) -> Path:
+    time = f"{datetime.now():%Y%m%d-%H%M%S}"
+    return source / "previews" / time if source.is_dir() else Path("outputs") / f"{source.stem}-{time}"

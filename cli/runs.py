@@ -1,0 +1,78 @@
+"""What the verbs that write run folders share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gen3d.cli.failures import explained
+from gen3d.cli.progress import Bar
+from gen3d.cli.report import Report, short
+from gen3d.errors import BadInput, UsageError
+from gen3d.files import read_json
+from gen3d.pipeline.run import Run
+
+MODEL = Path("exports") / "model.ply"
+RESULTS = (MODEL, Path("previews") / "turntable.mp4", Path("previews") / "contact_sheet.png", Path("metrics.json"), Path("run.json"))
+
+
+@contextmanager
+def recording(run: Run, *, quiet: bool, smaller: str = "") -> Iterator[Bar]:
+    """Show progress, keep the manifest true however the block ends, and name the run in the error."""
+    try:
+        with run, Bar(log=run.log, quiet=quiet) as progress:
+            yield progress
+    except BaseException as error:
+        raise explained(error, run.folder, smaller) from error
+
+
+def run_report(run: Run) -> Report:
+    """Where the results of a finished run are, and how good they are."""
+    files = [run.folder / name for name in RESULTS if (run.folder / name).is_file()]
+    metrics = read_metrics(run)
+    seconds = sum(run.manifest.stages.values())
+    words = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+    lines = [f"done in {seconds:.0f} s" + (f": {words}" if words else ""), *(f"  {short(file)}" for file in files)]
+    facts = {
+        "verb": run.manifest.verb,
+        "run": run.folder,
+        "seconds": round(seconds, 3),
+        "files": {file.name: file for file in files},
+        "metrics": metrics,
+        "notes": run.manifest.notes,
+    }
+    return Report(facts, "\n".join(lines))
+
+
+def read_metrics(run: Run) -> dict[str, Any]:
+    """metrics.json, or nothing where the run has none."""
+    with suppress(BadInput):
+        metrics = read_json(run.folder / "metrics.json")
+        return metrics if isinstance(metrics, dict) else {}
+    return {}
+
+
+def splat_file(path: str | Path) -> Path:
+    """The splat file meant by a path: the file itself, or the model of a run folder.
+
+    Raises:
+        BadInput: it does not exist, or the run has no model yet.
+    """
+    given = Path(path)
+    if not given.is_dir():
+        return given
+    run = Run.open(given)
+    if not (run.folder / MODEL).is_file():
+        raise BadInput(f"the run {short(run.folder)} has no {MODEL} (it is {run.manifest.status}); let it end with gen3d resume first")
+    return given / MODEL
+
+
+def may_write(path: Path, overwrite: bool) -> Path:
+    """The path, when nothing would be lost by writing it.
+
+    Raises:
+        UsageError: the file exists and `overwrite` is off.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{short(path)} exists; choose another --out, or add --overwrite")
+    return path

@@ -1,0 +1,20 @@
+"""How the number of splats changes during a fit."""
+
+from gen3d.pipeline.fitting.densification.base import Densification
+from gen3d.pipeline.fitting.densification.default import DefaultDensification
+from gen3d.pipeline.fitting.densification.mcmc import McmcDensification
+from gen3d.pipeline.fitting.schedule import Schedule
+
+STRATEGIES: dict[str, type[Densification]] = {"default": DefaultDensification, "mcmc": McmcDensification}
+
+
+def make_densification(schedule: Schedule, *, extent: float, seed: int) -> Densification:
+    """The strategy that the settings name.
+
+    Raises:
+        ValueError: the name is not known.
+    """
+    name = schedule.settings.densify.strategy
+    if name not in STRATEGIES:
+        raise ValueError(f"the densification strategy {name!r} is not known; choose one of {', '.join(STRATEGIES)}")
+    return STRATEGIES[name](schedule, extent=extent, seed=seed)

@@ -1,0 +1,53 @@
+"""The interface of a densification strategy."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gen3d.pipeline.fitting.schedule import Schedule, mix_seed
+from gen3d.renderers.gaussians import GaussianParameters
+
+
+class Densification(ABC):
+    """Watches the gradients on the screen and changes the splats between steps.
+
+    All randomness is a function of seed and step, and what is observed is summed over processes before it is used, so
+    that every process makes the same change and a resumed run repeats it.
+    """
+
+    def __init__(self, schedule: Schedule, *, extent: float, seed: int) -> None:
+        self.schedule = schedule
+        self.extent = extent
+        self.seed = seed
+
+    @property
+    @abstractmethod
+    def needs_screen_gradients(self) -> bool:
+        """Whether `observe` has a use for screen gradients."""
+
+    @abstractmethod
+    def observe(self, gradients: Float[Tensor, "n 2"], radii: Int[Tensor, "n 2"]) -> None:
+        """Take note of one view.
+
+        Args:
+            gradients: of the view's own loss with respect to the projected centres, times half the image size.
+            radii: pixels, 0 where a splat is not drawn.
+        """
+
+    @abstractmethod
+    def after_step(self, step: int, splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
+        """Change splats and optimiser in place where the schedule asks for it."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from `state`."""
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness for the change after `step`, on the CPU so that it is the same for every device."""
+        return torch.Generator().manual_seed(mix_seed(self.seed, step))

@@ -1,0 +1,200 @@
+"""Running a fit: trainer, checkpoints, interruption, resume, several processes."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from gen3d.errors import Interrupted, UsageError
+from gen3d.files import atomic_path
+from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port
+from gen3d.pipeline.fitting.module import GaussianFitting
+from gen3d.pipeline.fitting.schedule import Schedule
+from gen3d.pipeline.fitting.settings import FittingSettings
+from gen3d.pipeline.fitting.views import Photo
+from gen3d.pipeline.progress import Progress, Silent
+from gen3d.renderers.gaussians import Gaussians
+
+FIGURES_EVERY = 10  # steps between two reports
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a fit runs.
+
+    Attributes:
+        accelerator: cpu or cuda.
+        devices: number of processes.
+        backend: the rasterizer's name.
+    """
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    backend: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class FitJob:
+    """Everything that decides the result of a fit.
+
+    Attributes:
+        initial: the splats to start from.
+        photos: what they should look like.
+        settings: the fit; `steps` below stands for its budget.
+        steps: optimisation steps.
+        extent: size of the scene, scene units.
+        seed: of all randomness.
+        machine: device, processes and rasterizer.
+        checkpoint: where to save the state on the way, or None; a fit continues from the file when it exists.
+    """
+
+    initial: Gaussians
+    photos: Sequence[Photo]
+    settings: FittingSettings
+    steps: int
+    extent: float
+    seed: int
+    machine: Machine
+    checkpoint: Path | None = None
+
+
+def fit(job: FitJob, progress: Progress) -> Gaussians:
+    """Optimise splats for the job's number of steps; the result is on the CPU.
+
+    Raises:
+        UsageError: the views of a step cannot be shared equally by the devices.
+        Interrupted: Ctrl-C; the checkpoint holds the last finished step.
+    """
+    count, per_step = job.machine.devices, job.settings.views_per_step
+    if per_step % count:
+        raise UsageError(
+            f"views_per_step is {per_step} and devices is {count}; every device needs the same number of views: "
+            f"set --fitting.views_per_step to a multiple of {count}"
+        )
+    progress.start("fit", job.steps)
+    if count == 1:
+        return _fit_as(0, job, progress, port=0)
+    threads, port = torch.get_num_threads(), free_port()
+    context = torch.multiprocessing.get_context("spawn")
+    others = [context.Process(target=_replica, args=(rank, job, port, threads // count), daemon=True) for rank in range(1, count)]
+    for process in others:
+        process.start()
+    try:
+        torch.set_num_threads(max(1, threads // count))
+        return _fit_as(0, job, progress, port)
+    finally:
+        torch.set_num_threads(threads)
+        for process in others:
+            process.join(timeout=10)
+            process.kill()
+
+
+def _replica(rank: int, job: FitJob, port: int, threads: int) -> None:
+    """A process beside the first one. Ctrl-C reaches all of them; the first decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(max(1, threads))
+    with _quiet_lightning():
+        _fit_as(rank, job, Silent(), port)
+
+
+def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
+    schedule = Schedule(job.settings, steps=job.steps, initial_count=job.initial.count)
+    module = GaussianFitting(
+        job.initial, job.photos, schedule, extent=job.extent, seed=job.seed, backend=job.machine.backend
+    )
+    count = job.machine.devices
+    strategy = ReplicatedStrategy(cluster_environment=LocalProcesses(rank, count, port)) if count > 1 else "auto"
+    callbacks: list[pl.Callback] = [_Reporter(progress)]
+    if job.checkpoint is not None:
+        callbacks.append(_Saver(job.checkpoint))
+    with _quiet_lightning(), _graceful_interrupt(module):
+        trainer = pl.Trainer(
+            accelerator=job.machine.accelerator,
+            devices=count,
+            strategy=strategy,
+            max_steps=job.steps,
+            max_epochs=-1,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        resume = job.checkpoint if job.checkpoint is not None and job.checkpoint.exists() else None
+        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    if module.stopping:
+        raise Interrupted(f"the fit was interrupted at step {trainer.global_step} of {job.steps}")
+    progress.finish()
+    return module.splats.activated().detach().to("cpu")
+
+
+class _Reporter(pl.Callback):
+    """Tells the progress listener, and ends the fit after an interruption."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: GaussianFitting, *_: Any) -> None:  # type: ignore[override]
+        """Report every few steps."""
+        done = trainer.global_step
+        if done % FIGURES_EVERY == 0 or done == trainer.max_steps:
+            self.progress.advance(done, **module.figures)
+        trainer.should_stop = module.stopping
+
+
+class _Saver(pl.Callback):
+    """Writes the checkpoint when the schedule says so, and after an interruption."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: GaussianFitting, *_: Any) -> None:  # type: ignore[override]
+        """Save in one step: a kill while writing leaves the previous checkpoint."""
+        if not (module.stopping or module.schedule.checkpoints(trainer.global_step - 1)):
+            return
+        if trainer.is_global_zero:
+            with atomic_path(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.path)  # takes part in gathering the state, writes nothing
+
+
+@contextmanager
+def _graceful_interrupt(module: GaussianFitting) -> Iterator[None]:
+    """The first Ctrl-C lets the step end and the checkpoint be written; the second one stops at once."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        module.interrupted = True
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's hints about loggers, cores and workers are not for the users of this job."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

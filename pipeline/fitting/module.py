@@ -1,0 +1,174 @@
+"""`GaussianFitting`: splats, photos and one optimisation step after the other."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from gen3d.pipeline.fitting.densification import make_densification
+from gen3d.pipeline.fitting.distributed import process_count, process_rank, sum_over_processes
+from gen3d.pipeline.fitting.optimizer import make_optimizer
+from gen3d.pipeline.fitting.refinement import CameraCorrections, Exposures
+from gen3d.pipeline.fitting.schedule import Schedule, mix_seed, views_of_step
+from gen3d.pipeline.fitting.views import Photo
+from gen3d.renderers.gaussians import GaussianParameters, Gaussians
+from gen3d.renderers.rendering import RasterSettings, rasterize
+from gen3d.renderers.similarity import l1_ssim
+
+CAMERA_RATE, EXPOSURE_RATE = 1e-4, 2e-3
+
+
+class GaussianFitting(pl.LightningModule):
+    """Optimises splats so that their renders look like the photos.
+
+    Manual optimisation: the number of splats changes between steps and gradients are shared between processes here.
+    A step is a function of the module's state, the seed and the step's number, so that a checkpoint continues exactly.
+
+    Args:
+        initial: the splats to start from.
+        photos: what they should look like; a step sees `views_per_step` of them.
+        schedule: what happens when.
+        extent: size of the scene, scene units: the radius of the camera positions.
+        seed: of all randomness.
+        backend: the rasterizer's name.
+    """
+
+    def __init__(
+        self, initial: Gaussians, photos: Sequence[Photo], schedule: Schedule, *, extent: float, seed: int, backend: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.splats = GaussianParameters.from_gaussians(initial)
+        self.photos = {1: list(photos), 2: [photo.halved() for photo in photos]}
+        self.schedule = schedule
+        self.settings = schedule.settings
+        self.extent = extent
+        self.seed = seed
+        self.backend = backend
+        self.densification = make_densification(schedule, extent=extent, seed=seed)
+        self.cameras = CameraCorrections(len(photos), extent) if self.settings.refine_cameras else None
+        self.exposures = Exposures(len(photos)) if self.settings.exposure else None
+        self.raster = RasterSettings(antialias=self.settings.antialias)
+        self.figures: dict[str, float] = {}
+        self.interrupted = False  # set from outside: end after this step
+        self.stopping = False  # all processes know of it
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One Adam; the groups of camera corrections and exposures come after the splats'."""
+        optimizer = make_optimizer(self.splats, self.settings.rates, self.extent)
+        for module, rate in ((self.cameras, CAMERA_RATE), (self.exposures, EXPOSURE_RATE)):
+            if module is not None:
+                group = {"params": list(module.parameters()), "lr": rate, "base_lr": rate, "name": type(module).__name__}
+                optimizer.add_param_group(group)
+        return optimizer
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Endless ticks: what a step sees is decided by its number."""
+        return DataLoader(_Ticks(), batch_size=None)
+
+    def on_fit_start(self) -> None:
+        """Bring the photos to the device."""
+        self.photos = {scale: [photo.to(self.device) for photo in photos] for scale, photos in self.photos.items()}
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """One step: render, compare, move the splats, change their number when due."""
+        step = self.global_step
+        counted = self.optimizers()  # Lightning's wrapper, whose step() is what global_step counts
+        optimizer = counted.optimizer
+        self._set_rates(optimizer, step)
+        loss = self._share(self.backward_of_step(step))
+        counted.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.densification.after_step(step, self.splats, optimizer)
+        self.figures = {"loss": loss, "splats": self.splats.count}
+
+    def backward_of_step(self, step: int) -> Tensor:
+        """Gradients of this process's share of the step's loss; the share itself is returned."""
+        scale, everywhere = self.schedule.reduction(step), self.settings.views_per_step
+        chosen = views_of_step(self.seed, step, len(self.photos[scale]), everywhere)
+        mine = range(process_rank(), everywhere, process_count())
+        splats = self.splats.activated(self.schedule.sh_degree(step))
+        terms, seen = [], []
+        for slot in mine:
+            background = self._background(step, slot)
+            term, offsets, radii = self._view_loss(splats, self.photos[scale][chosen[slot]], chosen[slot], background)
+            terms.append(term)
+            seen.append((offsets, radii, self.photos[scale][chosen[slot]].camera))
+        loss = torch.stack(terms).sum() / everywhere + self._regularizers(splats) / process_count()
+        loss.backward()
+        for offsets, radii, camera in seen:
+            if offsets is not None and offsets.grad is not None:
+                half_size = offsets.new_tensor([camera.width / 2, camera.height / 2]) * everywhere
+                self.densification.observe(offsets.grad[0] * half_size, radii)
+        return loss.detach()
+
+    def _view_loss(
+        self, splats: Gaussians, photo: Photo, index: int, background: Float[Tensor, " 3"]
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        camera = photo.camera if self.cameras is None else self.cameras(photo.camera, index)
+        offsets = None
+        if self.densification.needs_screen_gradients:
+            offsets = splats.means.new_zeros(1, splats.count, 2, requires_grad=True)
+        drawn = rasterize(
+            splats, camera, background=background, settings=self.raster, screen_offsets=offsets, backend=self.backend
+        )
+        image = drawn.rgb if self.exposures is None else self.exposures(drawn.rgb, index)
+        l1, ssim = l1_ssim(image, photo.target(background), photo.weights())
+        weight = self.settings.ssim_weight
+        return (1 - weight) * l1 + weight * (1 - ssim), offsets, drawn.radii[0]
+
+    def _regularizers(self, splats: Gaussians) -> Tensor:
+        """Weighted mean opacity and mean scale (Kheradmand et al. 2024, section 4.4)."""
+        total = splats.means.new_zeros(())
+        if self.settings.opacity_regularizer:
+            total = total + self.settings.opacity_regularizer * splats.opacities.mean()
+        if self.settings.scale_regularizer:
+            total = total + self.settings.scale_regularizer * splats.scales.mean() / self.extent
+        return total
+
+    def _background(self, step: int, slot: int) -> Float[Tensor, " 3"]:
+        """Black, or a colour that changes with every view so that transparent parts cannot hide in it."""
+        if not (self.settings.random_background and any(photo.alpha is not None for photo in self.photos[1])):
+            return torch.zeros(3, device=self.device)
+        generator = torch.Generator().manual_seed(mix_seed(self.seed + 1, step * self.settings.views_per_step + slot))
+        return torch.rand(3, generator=generator).to(self.device)
+
+    def _set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Only positions and camera corrections slow down towards the end."""
+        decay = self.schedule.decay(step)
+        for group in optimizer.param_groups:
+            if group["name"] in ("means", CameraCorrections.__name__):
+                group["lr"] = group["base_lr"] * decay
+
+    def _share(self, loss: Tensor) -> float:
+        """Sum over processes: gradients, the loss, which is returned, and whether one of them was interrupted.
+
+        Every process has a view, so all of them miss the same gradients, if any.
+        """
+        touched = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in touched if parameter.grad is not None]
+        interrupted = torch.full_like(loss, float(self.interrupted))
+        stop, total, *summed = sum_over_processes(interrupted, loss, *gradients)
+        self.stopping = bool(stop)
+        for parameter, gradient in zip(touched, summed, strict=True):
+            parameter.grad = gradient
+        return float(total)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the strategy has observed."""
+        checkpoint["densification"] = self.densification.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue with what the strategy had observed."""
+        self.densification.load_state(checkpoint["densification"])
+
+
+class _Ticks(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield 0

@@ -1,0 +1,52 @@
+"""What may be learned of the photos beside the scene: small camera corrections and each photo's exposure."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gen3d.renderers.cameras import Cameras
+
+
+class CameraCorrections(nn.Module):
+    """A small rigid motion of each training camera, identity at the start.
+
+    Rotation vectors in radians and translations in units of the scene's extent, both in the camera's own frame.
+    """
+
+    def __init__(self, count: int, extent: float) -> None:
+        super().__init__()
+        self.motions = nn.Parameter(torch.zeros(count, 6))
+        self.extent = extent
+
+    def forward(self, cameras: Cameras, index: int) -> Cameras:
+        """The corrected camera of photo `index`."""
+        motion = rigid_motion(self.motions[index, :3], self.motions[index, 3:] * self.extent)
+        return Cameras(motion @ cameras.world_to_camera, cameras.intrinsics, cameras.width, cameras.height)
+
+
+class Exposures(nn.Module):
+    """A gain and an offset for each training photo and colour, identity at the start."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.log_gains = nn.Parameter(torch.zeros(count, 3))
+        self.offsets = nn.Parameter(torch.zeros(count, 3))
+
+    def forward(self, image: Float[Tensor, "*b 3"], index: int) -> Float[Tensor, "*b 3"]:
+        """The render as the camera of photo `index` would have exposed it.
+
+        The mean over all photos is taken out, so that the scene itself keeps the average exposure and held-out photos
+        are judged without any.
+        """
+        gain = (self.log_gains[index] - self.log_gains.mean(0)).exp()
+        return image * gain + (self.offsets[index] - self.offsets.mean(0))
+
+
+def rigid_motion(rotation: Float[Tensor, " 3"], translation: Float[Tensor, " 3"]) -> Float[Tensor, "4 4"]:
+    """The motion of a rotation vector (Rodrigues) followed by a translation; differentiable at zero."""
+    zero = torch.zeros((), dtype=rotation.dtype, device=rotation.device)
+    x, y, z = rotation.unbind()
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
+    matrix = torch.linalg.matrix_exp(skew)
+    top = torch.cat([matrix, translation[:, None]], 1)
+    return torch.cat([top, torch.stack([zero, zero, zero, zero + 1])[None]])

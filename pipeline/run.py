@@ -1,0 +1,266 @@
+"""The run folder: what a job was asked, what it did, and where its results are."""
+
+import dataclasses
+import itertools
+import os
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import gen3d
+from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
+from gen3d.files import write_json, write_text
+from gen3d.pipeline import configuration
+from gen3d.pipeline.manifest import Manifest, Status, input_digest, merged, peak_memory, read_manifest
+
+Settings = TypeVar("Settings")
+FOLDERS = ("inputs", "cameras", "checkpoints", "previews", "exports")
+FILES = ("run.json", "config.yaml", "metrics.json", "log.txt")
+PREVIOUS = ".previous"
+
+
+class Run:
+    """A job's folder; as a context manager it also records how the job ended.
+
+    A run travels to other processes by pickle, but run.json is written only by the process that created or opened it.
+
+    Attributes:
+        folder: the run folder.
+        manifest: what run.json holds.
+        inputs: subfolder for copies of what was given.
+        cameras: subfolder for the camera poses.
+        checkpoints: subfolder for what a resumption needs.
+        previews: subfolder for contact_sheet.png and turntable.mp4.
+        exports: subfolder for model.ply and other results.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.inputs, self.cameras, self.checkpoints, self.previews, self.exports = (folder / name for name in FOLDERS)
+        self._owner = os.getpid()
+
+    @classmethod
+    def create(
+        cls, out: str | Path | None, verb: str, settings: Any, *, inputs: Sequence[str | Path] = (), overwrite: bool = False
+    ) -> Self:
+        """Start a run.
+
+        Args:
+            out: the run folder; None for `outputs/<slug>-<time>`, which `outputs/latest.txt` then names.
+            verb: the job.
+            settings: its settings, a dataclass; `seed` and `device` are noted when it has them.
+            inputs: files and folders that the job reads.
+            overwrite: replace the results in a folder that is not empty. They come back when the new run fails early.
+
+        Raises:
+            UsageError: the folder is not empty and `overwrite` is off.
+            BadInput: an input does not exist.
+        """
+        digests = {str(Path(path).absolute()): input_digest(Path(path)) for path in inputs}
+        folder = Path(out) if out is not None else _new_folder(Path(inputs[0]).stem if inputs else verb)
+        _make_room(folder, overwrite)
+        manifest = Manifest(
+            version=gen3d.__version__,
+            verb=verb,
+            config_sha256=configuration.digest(settings),
+            seed=getattr(settings, "seed", 0),
+            device=getattr(settings, "device", "cpu"),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            inputs=digests,
+        )
+        run = cls(folder.absolute(), manifest)
+        with _writing(folder):
+            for name in FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", configuration.as_yaml(settings))
+        run._write()
+        if out is None:
+            write_text(folder.parent / "latest.txt", f"{folder.name}\n")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """A run that exists.
+
+        Raises:
+            BadInput: the folder holds no readable run.json.
+        """
+        folder = Path(path).absolute()
+        if not (folder / "run.json").is_file():
+            raise BadInput(f"{path} is not a run folder (it has no run.json); give a folder that gen3d wrote")
+        return cls(folder, read_manifest(folder / "run.json"))
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is something to continue: the job was cut off, or failed after its first checkpoint."""
+        return self.manifest.status in ("running", "interrupted") or (self.manifest.status == "failed" and self.has_checkpoint)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint was written."""
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
+    def settings(self, kind: type[Settings]) -> Settings:
+        """The settings in config.yaml.
+
+        Raises:
+            BadInput: they were changed since the run began, so that it cannot be continued as it started.
+        """
+        path = self.folder / "config.yaml"
+        settings = configuration.override(kind(), configuration.read_layer(path), str(path))
+        if configuration.digest(settings) != self.manifest.config_sha256:
+            raise BadInput(f"{path} is not what this run started with; undo the change, or start a new run with --config {path}")
+        return settings
+
+    def check_inputs(self) -> None:
+        """Make sure that what the run read is still the same.
+
+        Raises:
+            BadInput: an input is missing or has changed.
+        """
+        for path, digest in self.manifest.inputs.items():
+            if input_digest(Path(path)) != digest:
+                raise BadInput(f"{path} has changed since the run began, so its result would not be reproducible; start a new run")
+
+    def record(self, **facts: Any) -> None:
+        """Set fields of the manifest; a mapping is merged into what is there, and `notes` and `weights` are appended.
+
+        Raises:
+            TypeError: a name is not a field of `Manifest`.
+        """
+        self.manifest = merged(self.manifest, **facts)
+        self._write()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to the stage `name`, however the block ends."""
+        self.log(f"{name} begins")
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = self.manifest.stages.get(name, 0.0) + time.perf_counter() - start
+            self.record(stages={name: round(seconds, 3)}, peak_memory_mib=peak_memory())
+            self.log(f"{name} ends after {seconds:.1f} s")
+
+    def note(self, message: str) -> None:
+        """Keep a sentence that the user should know in the manifest and the log."""
+        self.record(notes=(message,))
+        self.log(message)
+
+    def log(self, message: str) -> None:
+        """Append a line with the time to log.txt; a full disk does not stop the job."""
+        with suppress(OSError), (self.folder / "log.txt").open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now().isoformat(sep=' ', timespec='seconds')}  {message}\n")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write metrics.json."""
+        write_json(self.folder / "metrics.json", metrics)
+
+    def finish(self, status: Status, error: str = "") -> None:
+        """Record how the job ended; on `done` the results that this run replaced are gone for good."""
+        self.record(status=status, error=error, peak_memory_mib=peak_memory())
+        self.log(f"{status}: {error}" if error else status)
+        if os.getpid() != self._owner:
+            return
+        if status == "done":
+            shutil.rmtree(self.folder / PREVIOUS, ignore_errors=True)
+        elif status == "failed" and not self.has_checkpoint:
+            _restore(self.folder)
+
+    def __enter__(self) -> Self:
+        if self.manifest.status != "running":
+            self.record(status="running", error="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.finish("done")
+        elif was_interrupted(error):
+            self.finish("interrupted")
+        else:
+            if not isinstance(error, Gen3DError):
+                self.log("".join(traceback.format_exception(error)).rstrip())
+            # A disk that is full must not hide why the job failed.
+            with suppress(Gen3DError):
+                self.finish("failed", str(error) or type(error).__name__)
+
+    def _write(self) -> None:
+        if os.getpid() == self._owner:
+            write_json(self.folder / "run.json", dataclasses.asdict(self.manifest))
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether the user stopped the job; Lightning turns Ctrl-C and SIGTERM into SystemExit."""
+    return isinstance(error, KeyboardInterrupt | Interrupted | SystemExit)
+
+
+def _new_folder(name: str) -> Path:
+    slug = re.sub(r"[\W_]+", "-", name.lower())[:40].strip("-") or "run"
+    folder = Path("outputs") / f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([folder], numbered) if not each.exists())
+
+
+def _make_room(folder: Path, overwrite: bool) -> None:
+    with _writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; --out names the folder of the run")
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+        before = _run_in(folder)
+        worthless = before is not None and before.manifest.status == "failed" and not before.has_checkpoint
+        if not overwrite and not worthless:
+            if before is not None and before.resumable:
+                raise UsageError(f"{folder} holds an unfinished run: continue it with gen3d resume {folder}, or add --overwrite")
+            raise UsageError(f"{folder} is not empty: choose another --out, or add --overwrite")
+        if before is None:
+            return  # someone's own folder: the results join what is there, and nothing is taken away
+        previous = folder / PREVIOUS
+        keep = not previous.exists() and not worthless
+        for entry in (folder / name for name in (*FOLDERS, *FILES)):
+            if keep and entry.exists():
+                previous.mkdir(exist_ok=True)
+                os.replace(entry, previous / entry.name)
+            else:
+                _remove(entry)
+
+
+def _run_in(folder: Path) -> Run | None:
+    with suppress(BadInput):
+        return Run.open(folder)
+    return None
+
+
+def _restore(folder: Path) -> None:
+    previous = folder / PREVIOUS
+    if not previous.is_dir():
+        return
+    for name in set((*FOLDERS, *FILES)) - {"log.txt"}:  # the log says why the new run failed
+        _remove(folder / name)
+        if (previous / name).exists():
+            os.replace(previous / name, folder / name)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Gen3DError(f"could not write {folder}: {error.strerror or error}; choose another --out") from error

@@ -1,0 +1,158 @@
+"""The stages that turn fitted splats into what the user looks at: model.ply, metrics.json, previews."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gen3d.errors import MissingDependency, MissingWeights
+from gen3d.pipeline.asset import Asset
+from gen3d.pipeline.evaluation.metrics import evaluate_views
+from gen3d.pipeline.formats.images import contact_sheet, to_uint8, write_image
+from gen3d.pipeline.formats.video import write_video
+from gen3d.pipeline.paths import around_scene
+from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.scenes.scene import View
+from gen3d.pipeline.stages.state import PhotosState
+from gen3d.priors.perceptual import Lpips, load_lpips
+from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.rendering import rasterize
+
+SECONDS, FRAMES_PER_SECOND = 4, 24
+SHEET_PHOTOS = 6
+LONGEST_SIDE = 768  # pixels, of the video
+WHITE = (1.0, 1.0, 1.0)
+
+
+class Export:
+    """exports/model.ply."""
+
+    name = "export"
+
+    def __init__(self, run: Run) -> None:
+        self.folder = run
+
+    def run(self, state: PhotosState, progress: Progress) -> PhotosState:
+        """Write the splats."""
+        facts = Asset(state.fitted).save(self.folder.exports / "model.ply")
+        if facts.dropped:
+            progress.note(f"{facts.dropped:,} invisible splats were left out of model.ply")
+        return state
+
+
+class Evaluate:
+    """metrics.json: how well held-out photos are predicted."""
+
+    name = "evaluate"
+
+    def __init__(self, run: Run, backend: str) -> None:
+        self.folder = run
+        self.backend = backend
+
+    def run(self, state: PhotosState, progress: Progress) -> PhotosState:
+        """Render every photo that was held out and compare."""
+        if not state.scene.test:
+            self.folder.note("no photo was held out, so there is no measured quality; set --holdout 8 for some")
+            self.folder.write_metrics({"views": 0, "splats": state.fitted.count})
+            return state
+        lpips, reason = lpips_or_reason()
+        if reason:
+            self.folder.note(reason)
+        progress.start(self.name, 1)
+        result = evaluate_views(state.fitted, state.scene.test, background=background_of(state.scene.test), backend=self.backend, lpips=lpips)
+        self.folder.write_metrics(result.to_json() | {"splats": state.fitted.count})
+        progress.finish()
+        return state
+
+
+class Preview:
+    """previews/contact_sheet.png, photos beside renders, and previews/turntable.mp4, a flight along the photos."""
+
+    name = "preview"
+
+    def __init__(self, run: Run, backend: str) -> None:
+        self.folder = run
+        self.backend = backend
+
+    def run(self, state: PhotosState, progress: Progress) -> PhotosState:
+        """Render and write both."""
+        views = state.scene.test or state.scene.train
+        background = background_of(views)
+        write_image(self.folder.previews / "contact_sheet.png", comparison_sheet(state.fitted, views, background, self.backend))
+        path = around_scene(same_size(state.scene.train), SECONDS * FRAMES_PER_SECOND)
+        frames = flight(state.fitted, path, background, self.backend, progress)
+        write_video(self.folder.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
+        return state
+
+
+def lpips_or_reason() -> tuple[Lpips | None, str]:
+    """The LPIPS network, or a sentence that says why the metric is absent."""
+    try:
+        return load_lpips("alex"), ""
+    except (MissingWeights, MissingDependency) as error:
+        return None, f"LPIPS is absent: {error}"
+
+
+def background_of(views: tuple[View, ...]) -> tuple[float, float, float] | None:
+    """White behind objects that were cut out, nothing behind real scenes."""
+    return WHITE if any(view.alpha is not None for view in views) else None
+
+
+def same_size(views: tuple[View, ...]) -> Cameras:
+    """The cameras of photos of any size on the grid of the first one, as one batch."""
+    first = views[0].camera
+    resized = [view.camera.resized(first.width, first.height) for view in views]
+    poses = torch.cat([camera.world_to_camera for camera in resized])
+    return Cameras(poses, torch.cat([camera.intrinsics for camera in resized]), first.width, first.height)
+
+
+@torch.no_grad()
+def comparison_sheet(gaussians: Gaussians, views: tuple[View, ...], background: tuple[float, ...] | None, backend: str) -> Tensor:
+    """Photos in the upper row of each pair of rows, renders from the same cameras below."""
+    chosen = [views[index * len(views) // SHEET_PHOTOS] for index in range(min(SHEET_PHOTOS, len(views)))]
+    cameras = same_size(tuple(chosen))
+    behind = None if background is None else torch.tensor(background)
+    renders = rasterize(gaussians, cameras, background=behind, backend=backend).rgb.clamp(0, 1)
+    photos = torch.stack([_photo(view, behind, cameras.width, cameras.height) for view in chosen])
+    columns = math.ceil(len(chosen) / 2)
+    pairs = [part for start in range(0, len(chosen), columns) for part in _rows(photos, renders, start, columns)]
+    return contact_sheet(torch.cat(pairs), columns)
+
+
+def _rows(photos: Tensor, renders: Tensor, start: int, columns: int) -> tuple[Tensor, Tensor]:
+    """One row of photos and one of renders, filled up with black to the same number of columns."""
+    missing = max(0, start + columns - len(photos))
+    pad = (0, 0, 0, 0, 0, 0, 0, missing)
+    rows = [torch.nn.functional.pad(images[start : start + columns], pad) for images in (photos, renders)]
+    return rows[0], rows[1]
+
+
+def _photo(view: View, background: Tensor | None, width: int, height: int) -> Tensor:
+    image = view.image.float() / 255
+    if view.alpha is not None and background is not None:
+        alpha = view.alpha[..., None].float() / 255
+        image = image * alpha + background * (1 - alpha)
+    if image.shape[:2] == (height, width):
+        return image
+    resized = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], (height, width), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0)
+
+
+@torch.no_grad()
+def flight(
+    gaussians: Gaussians, cameras: Cameras, background: tuple[float, ...] | None, backend: str, progress: Progress
+) -> Iterator[UInt8[Tensor, "h w 3"]]:
+    """Renders along a camera path, one at a time."""
+    scale = min(1.0, LONGEST_SIDE / max(cameras.width, cameras.height))
+    cameras = cameras.resized(round(cameras.width * scale), round(cameras.height * scale))
+    behind = None if background is None else torch.tensor(background)
+    count = cameras.shape[-1]
+    progress.start("preview", count)
+    for index in range(count):
+        yield to_uint8(rasterize(gaussians, cameras.select([index]), background=behind, backend=backend).rgb[0])
+        progress.advance(index + 1)
+    progress.finish()

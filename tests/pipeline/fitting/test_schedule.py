@@ -1,0 +1,53 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gen3d.pipeline.fitting.schedule import Schedule, mix_seed, views_of_step
+from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 12), per_step=st.integers(1, 5))
+def test_every_view_once_before_any_twice(seed, count, per_step):
+    seen = Counter(view for step in range(count) for view in views_of_step(seed, step, count, per_step))
+    assert set(seen) == set(range(count))
+    assert set(seen.values()) == {per_step}
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    def epoch(seed, number):
+        return [views_of_step(seed, step, 20, 1)[0] for step in range(20 * number, 20 * number + 20)]
+
+    assert epoch(0, 0) == epoch(0, 0)
+    assert epoch(0, 0) != epoch(0, 1)
+    assert epoch(0, 0) != epoch(1, 0)
+
+
+def test_mixed_seeds_are_distinct_and_fit_a_generator():
+    seeds = {mix_seed(seed, number) for seed in range(50) for number in range(50)}
+    assert len(seeds) == 2500
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_schedule_from_start_to_end():
+    settings = FittingSettings(sh_degree=2, half_resolution=0.25, densify=DensifySettings(cap=1000, every=10, start=0.1, stop=0.5, prune_stop=0.8))
+    schedule = Schedule(settings, steps=200, initial_count=100)
+    assert [schedule.reduction(step) for step in (0, 49, 50, 199)] == [2, 2, 1, 1]
+    assert [schedule.sh_degree(step) for step in (0, 33, 34, 67, 100, 199)] == [0, 0, 1, 2, 2, 2]
+    assert schedule.decay(0) == 1
+    assert schedule.decay(200) == pytest.approx(settings.rates.means_end)
+    assert not schedule.densifies(9)  # due, but before the start
+    assert schedule.densifies(29)
+    assert not schedule.densifies(30)
+    assert not schedule.densifies(169)  # after the end of pruning
+    assert schedule.grows(99)
+    assert not schedule.grows(100)
+    assert schedule.target_count(99) == 1000
+    assert schedule.target_count(49) == 550
+    assert schedule.target_count(199) == 1000
+
+
+def test_checkpoints_are_spread_evenly_and_leave_out_the_end():
+    schedule = Schedule(FittingSettings(checkpoints=3), steps=100, initial_count=1)
+    assert [step + 1 for step in range(100) if schedule.checkpoints(step)] == [25, 50, 75]
