@@ -104,7 +104,8 @@ class _Help(DefaultHelpFormatter):
     """Help lines that end with the default, without the type that the flag's words already tell."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        shown = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
+        is_switch = action.nargs == 0 or not action.option_strings
+        shown = not is_switch and action.default is not None and action.default != argparse.SUPPRESS
         return f"{action.help} ({action.default})" if shown else str(action.help)
 
 

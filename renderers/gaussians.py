@@ -91,6 +91,12 @@ class GaussianParameters(nn.Module):
     """
 
     NAMES = ("means", "log_scales", "quats", "logit_opacities", "sh0", "sh_rest")
+    means: nn.Parameter
+    log_scales: nn.Parameter
+    quats: nn.Parameter
+    logit_opacities: nn.Parameter
+    sh0: nn.Parameter
+    sh_rest: nn.Parameter
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()

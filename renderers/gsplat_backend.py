@@ -66,11 +66,11 @@ def rasterize(
     wants_offsets = screen_offsets is not None and screen_offsets.requires_grad and torch.is_grad_enabled()
     if wants_offsets:
         means = _OffsetGradient.apply(means, screen_offsets, caught)
-    colours, degree, behind = splats.sh, splats.degree, background
+    colours, behind = splats.sh, background
     if "normal" in channels:
         per_view = Gaussians(*(getattr(splats, f.name).unsqueeze(1) for f in fields(splats)))
         colours = torch.cat([f(per_view, cameras.positions) for f in (view_colours, facing_normals)], -1)
-        degree, behind = None, torch.nn.functional.pad(background, (0, 3))
+        behind = torch.nn.functional.pad(background, (0, 3))
     drawn, alpha, info = require("gsplat", extra="cuda", purpose="drawing on CUDA").rasterization(
         means,
         splats.quats,
@@ -84,7 +84,7 @@ def rasterize(
         near_plane=settings.near,
         far_plane=settings.far,
         eps2d=settings.eps2d,
-        sh_degree=degree,
+        sh_degree=None if "normal" in channels else splats.degree,
         packed=background.shape[:2].numel() * splats.count > DENSE_LIMIT,
         backgrounds=behind,
         render_mode="RGB+ED" if "depth" in channels else "RGB",
@@ -136,5 +136,5 @@ class _OffsetGradient(torch.autograd.Function):
         return means.view_as(means)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         return gradient, ctx.caught.pop() if ctx.caught else None, None

@@ -52,9 +52,7 @@ class Hits:
 Caster = Callable[[Float[Tensor, "r 3"], Float[Tensor, "r 3"]], Hits]
 
 
-def render_mesh(
-    mesh: Mesh, cameras: Cameras, *, background: Float[Tensor, "... 3"] | None = None, supersample: int = 2
-) -> MeshRendering:
+def render_mesh(mesh: Mesh, cameras: Cameras, *, background: Float[Tensor, "... 3"] | None = None, supersample: int = 2) -> MeshRendering:
     """Draw an unlit, double-sided mesh. Everything is computed and returned on the CPU, pictures in float32.
 
     Colours and coverage are averaged over `supersample`² rays a pixel as they are displayed, not in linear light, which is what
@@ -90,9 +88,7 @@ def render_mesh(
     return MeshRendering(*(torch.stack(parts) for parts in zip(*pictures, strict=True)))
 
 
-def camera_rays(
-    camera: Cameras, rows: range, supersample: int
-) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 3"]]:
+def camera_rays(camera: Cameras, rows: range, supersample: int) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 3"]]:
     """Origins and directions of one view's rays, row by row of subpixels; a direction's part along the optical axis is 1.
 
     Args:
@@ -176,7 +172,7 @@ def _first_visible(mesh: Mesh, cast: Caster, origins: Float[Tensor, "r 3"], dire
 def _checked(mesh: Mesh) -> Mesh:
     """The mesh on the CPU, geometry in float64 and colours in float32; embree would crash on what is refused here."""
     faces = mesh.faces.to("cpu", torch.int64)
-    if faces.numel() and not (0 <= int(faces.min()) and int(faces.max()) < len(mesh.vertices)):
+    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= len(mesh.vertices)):
         raise ValueError(f"faces name vertices {int(faces.min())} to {int(faces.max())}; there are {len(mesh.vertices)}")
     if not bool(mesh.vertices.isfinite().all()):
         raise ValueError("some vertices are not finite; remove them first")

@@ -55,12 +55,8 @@ def rasterize(
 
 
 def _stack(renderings: list[Rendering]) -> Rendering:
-    return Rendering(
-        **{
-            f.name: None if getattr(renderings[0], f.name) is None else torch.stack([getattr(r, f.name) for r in renderings])
-            for f in fields(Rendering)
-        }
-    )
+    drawn = [f.name for f in fields(Rendering) if getattr(renderings[0], f.name) is not None]
+    return replace(renderings[0], **{name: torch.stack([getattr(r, name) for r in renderings]) for name in drawn})
 
 
 def _draw_view(

@@ -175,7 +175,7 @@ def load_backend(name: str) -> Backend:
     """
     if name not in BACKENDS:
         raise ValueError(f"the rasterizer backend {name!r} is not known; choose auto, {', '.join(BACKENDS)}")
-    return importlib.import_module(BACKENDS[name])  # type: ignore[return-value]  # a module fulfils the protocol
+    return importlib.import_module(BACKENDS[name])
 
 
 def _choose(name: str, gaussians: Gaussians) -> Backend:

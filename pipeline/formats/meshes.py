@@ -60,7 +60,7 @@ def read_mesh(path: str | Path) -> Mesh:
     import trimesh
 
     try:
-        scene = trimesh.load(str(source), force="scene", process=False)
+        scene: Any = trimesh.load(str(source), force="scene", process=False)
         parts = [
             _part(scene.geometry[name], np.asarray(transform), linear=suffix in (".glb", ".gltf"))
             for transform, name in (scene.graph[node] for node in scene.graph.nodes_geometry)

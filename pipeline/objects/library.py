@@ -1,6 +1,7 @@
 """Libraries of textured meshes: a folder with one file an object and a manifest.json."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def read_library(folder: str | Path) -> tuple[ObjectEntry, ...]:
     if not isinstance(records, list):
         raise BadInput(f"{manifest} has no list `objects`; give the folder of an object library")
     entries = sorted((_entry(record, root, manifest) for record in records), key=lambda entry: entry.id)
-    for entry, other in zip(entries, entries[1:], strict=False):
+    for entry, other in pairwise(entries):
         if entry.id == other.id:
             raise BadInput(f"{manifest} lists the object {entry.id!r} twice; ids must differ")
     return tuple(entries)

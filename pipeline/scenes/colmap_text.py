@@ -38,6 +38,8 @@ def read_images(path: Path) -> list[RawImage]:
         try:
             _, *pose, camera, name = line.split(maxsplit=9)
             values = tuple(map(float, pose))
+            if len(values) != 7:
+                raise ValueError("too few numbers")
             images.append(RawImage(name, int(camera), values[:4], values[4:]))
         except ValueError as error:
             raise _bad_line(path, number, line, "an id, 7 numbers, a camera id and a name") from error

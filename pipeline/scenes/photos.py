@@ -122,13 +122,17 @@ def _undistort(
 def _resize(
     image: UInt8[Tensor, "h w 3"], alpha: UInt8[Tensor, "h w"] | None, width: int, height: int
 ) -> tuple[UInt8[Tensor, "height width 3"], UInt8[Tensor, "height width"] | None]:
-    """Antialiased resizing; Pillow premultiplies the colours by alpha on the way."""
+    """Antialiased resizing; Pillow premultiplies the colours by alpha on the way.
+
+    Lanczos is sharpest, but its negative lobes are cut off at 0 and 255, and colour divided by a cut alpha is wrong.
+    """
     from PIL import Image
 
     if image.shape[:2] == (height, width):
         return image, alpha
     pixels = image if alpha is None else torch.cat([image, alpha[..., None]], -1)
-    small = Image.fromarray(pixels.numpy()).resize((width, height), Image.Resampling.LANCZOS)
+    kernel = Image.Resampling.LANCZOS if alpha is None else Image.Resampling.HAMMING
+    small = Image.fromarray(pixels.numpy()).resize((width, height), kernel)
     result = torch.from_numpy(np.array(small))
     return result[..., :3].contiguous(), None if alpha is None else result[..., 3].contiguous()
 

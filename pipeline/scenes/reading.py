@@ -104,8 +104,8 @@ def estimate_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " 3"] | None
     """The world's up direction from world-to-camera rotations, or None when the cameras agree on none.
 
     The geometric median of the cameras' own up directions (Weiszfeld 1937) leans towards where cameras look down on
-    the scene from one side. A level camera's horizontal axis is at right angles to up wherever it stands, so the median is
-    refined by the direction that all horizontal axes avoid most; photos taken upright count by their vertical axis.
+    the scene from one side. A level camera's horizontal axis is at right angles to up wherever it stands, so the result is
+    the direction that the horizontal axes avoid most, by the sum of their absolute cosines: a few rolled photos do no harm.
     """
     ups = -rotations[:, 1]
     median = ups.mean(0)
@@ -115,11 +115,12 @@ def estimate_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " 3"] | None
     if ups.mean(0).norm() < 0.2 or median.norm() < 0.2:
         return None
     median = median / median.norm()
-    across, along = rotations[:, 0], rotations[:, 1]
-    level = torch.where(((across @ median).abs() <= (along @ median).abs())[:, None], across, along)
-    # The last term decides where all cameras face the same way and the axes avoid a whole plane.
-    scatter = level.mT @ level / len(level) - 0.01 * torch.outer(median, median)
-    up = torch.linalg.eigh(scatter).eigenvectors[:, 0]
+    level, weights = rotations[:, 0], torch.ones(len(rotations), 1, dtype=rotations.dtype)
+    for _ in range(50):
+        # The last term decides where all cameras face the same way and the axes avoid a whole plane.
+        scatter = level.mT @ (level * weights) / weights.sum() - 0.01 * torch.outer(median, median)
+        up = torch.linalg.eigh(scatter).eigenvectors[:, 0]
+        weights = 1 / (level @ up).abs().clamp_min(0.02)[:, None]
     return up if up @ median > 0 else -up
 
 

@@ -1,7 +1,7 @@
 """The native rasterizer: C++ kernels for float32 splats on a CPU, with gradients."""
 
 from ctypes import byref
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -58,17 +58,19 @@ def rasterize(
         width=cameras.width,
         height=cameras.height,
         intrinsics=cameras.intrinsics.detach().contiguous(),
-        settings=Settings(*astuple(settings)),
+        settings=Settings(**asdict(settings)),
         median="median_depth" in channels,
         recording=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors),
     )
     rgb, alpha, radii, drawn, median = _Rasterize.apply(job, *tensors)
-    depth = normal = None
-    if "depth" in channels:
-        depth = drawn[..., 0] / torch.where(alpha > 0, alpha, 1)
-    if "normal" in channels:
-        normal = drawn[..., -3:] if "depth" in channels else drawn[..., :3]
-    return Rendering(rgb=rgb, alpha=alpha, radii=radii, depth=depth, median_depth=median, normal=normal)
+    return Rendering(
+        rgb=rgb,
+        alpha=alpha,
+        radii=radii,
+        depth=drawn[..., 0] / torch.where(alpha > 0, alpha, 1) if "depth" in channels else None,
+        median_depth=median,
+        normal=(drawn[..., 1:] if "depth" in channels else drawn[..., :3]) if "normal" in channels else None,
+    )
 
 
 def _check(cameras: Cameras, settings: RasterSettings) -> None:
@@ -83,12 +85,11 @@ def _features(gaussians: Gaussians, cameras: Cameras, channels: frozenset[str]) 
     parts = []
     if "depth" in channels:
         axis = cameras.world_to_camera[..., 2, :]
-        parts.append((gaussians.means @ axis[..., :3].mT + axis[..., None, :, 3]).mT[..., None])
+        depths = gaussians.means @ axis[..., :3].mT + axis[..., None, :, 3]
+        parts.append(depths.mT[..., None])
     if "normal" in channels:
-        views = background_shape = cameras.shape[-1]
-        del background_shape
-        spread = Gaussians(*(getattr(gaussians, f.name)[:, None].expand(-1, views, *[-1] * (getattr(gaussians, f.name).ndim - 1)) for f in fields(gaussians)))
-        parts.append(facing_normals(spread, cameras.positions))
+        tensors = (getattr(gaussians, f.name)[:, None] for f in fields(gaussians))
+        parts.append(facing_normals(Gaussians(*tensors), cameras.positions))
     if not parts:
         return None
     together = torch.cat(parts, -1)
@@ -105,4 +106,98 @@ class _Job:
     intrinsics: Float[Tensor, "b v 3 3"]
     settings: Settings
     median: bool
-    recording: bool  # a backward pass will follow
+    recording: bool  # a backward pass may follow
+
+    def splats(self, scene: int, tensors: list[Tensor | None]) -> Splats:
+        means, scales, quats, opacities, sh, _, _, features, _ = tensors
+        return Splats(
+            opacities.shape[1],
+            sh.shape[2],
+            0 if features is None else features.shape[-1],
+            *(_at(t, scene) for t in (means, scales, quats, opacities, sh)),
+        )
+
+    def view(self, scene: int, view: int, tensors: list[Tensor | None]) -> View:
+        *_, world_to_camera, background, features, screen_offsets = tensors
+        seen = (world_to_camera, self.intrinsics, background, features, screen_offsets)
+        return View(self.width, self.height, *(_at(t, scene, view) for t in seen))
+
+
+def _at(tensor: Tensor | None, *index: int) -> int | None:
+    """Address of `tensor[index]` of a contiguous tensor."""
+    if tensor is None:
+        return None
+    offset = sum(i * stride for i, stride in zip(index, tensor.stride(), strict=False))
+    return tensor.data_ptr() + offset * tensor.element_size()
+
+
+class _Rasterize(torch.autograd.Function):
+    """Kernels as one differentiable function of tensors [b, ...] and [b, v, ...]."""
+
+    @staticmethod
+    def forward(ctx: Any, job: _Job, *given: Tensor | None) -> tuple[Tensor | None, ...]:
+        tensors = [None if t is None else t.contiguous() for t in given]
+        means, background, features = tensors[0], tensors[6], tensors[7]
+        scenes, views = background.shape[:2]
+        shape = (scenes, views, job.height, job.width)
+        rgb, alpha = means.new_empty(*shape, 3), means.new_empty(shape)
+        drawn = None if features is None else means.new_empty(*shape, features.shape[-1])
+        median = means.new_empty(shape) if job.median else None
+        radii = torch.empty(scenes, views, means.shape[1], 2, dtype=torch.int32)
+        library, threads, frames = load(), torch.get_num_threads(), []
+        with library.workspace() as workspace:
+            for scene in range(scenes):
+                splats = job.splats(scene, tensors)
+                for view in range(views):
+                    if job.recording or not frames:
+                        frames.append(library.frame())
+                    images = Images(*(_at(t, scene, view) for t in (rgb, alpha, drawn, median, radii)))
+                    seen = job.view(scene, view, tensors)
+                    library.call(
+                        "gen3d_forward",
+                        *(workspace, frames[-1].handle, byref(splats), byref(seen), byref(job.settings), byref(images), threads),
+                    )
+        if job.recording:
+            ctx.job, ctx.frames, ctx.library = job, frames, library
+            ctx.save_for_backward(*tensors, rgb, drawn)
+        ctx.mark_non_differentiable(*(t for t in (radii, median) if t is not None))
+        ctx.set_materialize_grads(False)
+        return rgb, alpha, radii, drawn, median
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, v_rgb: Tensor | None, v_alpha: Tensor | None, _: None, v_drawn: Tensor | None, __: None) -> tuple[Any, ...]:
+        *tensors, rgb, drawn = ctx.saved_tensors
+        job, frames = ctx.job, iter(ctx.frames)
+        v_rgb, v_alpha = _gradient(v_rgb, rgb), _gradient(v_alpha, rgb[..., 0])
+        v_drawn = None if drawn is None else _gradient(v_drawn, drawn)
+        wanted = ctx.needs_input_grad[1:]
+        # The first six are computed anyway; poses, features and offsets only when asked for.
+        result = [
+            None if t is None or (not want and position in (5, 8)) else torch.empty_like(t)
+            for position, (t, want) in enumerate(zip(tensors, wanted, strict=True))
+        ]
+        means, scales, quats, opacities, sh, world_to_camera, background, features, screen_offsets = result
+        threads = torch.get_num_threads()
+        with ctx.library.workspace() as workspace:
+            for scene in range(rgb.shape[0]):
+                splats = job.splats(scene, tensors)
+                shared = [_at(t, scene) for t in (means, scales, quats, opacities, sh)]
+                for view in range(rgb.shape[1]):
+                    own = [_at(t, scene, view) for t in (background, features, screen_offsets, world_to_camera)]
+                    images = ImageGradients(*(_at(t, scene, view) for t in (rgb, drawn, v_rgb, v_alpha, v_drawn)))
+                    gradients, seen = Gradients(view > 0, *shared, *own), job.view(scene, view, tensors)
+                    ctx.library.call(
+                        "gen3d_backward",
+                        *(workspace, next(frames).handle, byref(splats), byref(seen), byref(job.settings)),
+                        *(byref(images), byref(gradients), threads),
+                    )
+        if rgb.shape[1] == 0:
+            for t in result:
+                if t is not None:
+                    t.zero_()
+        return None, *(t if want else None for t, want in zip(result, wanted, strict=True))
+
+
+def _gradient(given: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like, memory_format=torch.contiguous_format) if given is None else given.contiguous()

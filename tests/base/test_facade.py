@@ -25,7 +25,7 @@ def test_every_public_name_can_be_had(name):
 
 
 def test_an_unknown_name_says_which_there_are():
-    with pytest.raises(AttributeError, match="no attribute 'splat'; it has .*load"):
+    with pytest.raises(AttributeError, match=r"no attribute 'splat'; it has .*load"):
         gen3d.splat  # noqa: B018
 
 

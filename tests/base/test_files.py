@@ -28,9 +28,14 @@ def test_a_block_that_ends_well_replaces_the_file(tmp_path):
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     target = tmp_path / "model.ply"
     target.write_bytes(b"old")
-    with pytest.raises(type(failure)), files.atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise failure
+
+    def write_half():
+        with files.atomic_path(target) as temporary:
+            temporary.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write_half()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -58,15 +63,15 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
         files.write_text(tmp_path / "file" / "below", "x")
 
 
-@given(
-    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
 )
+
+
+@given(JSON)
 def test_json_survives_a_round_trip(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("json") / "a.json"
-    try:
-        files.write_json(path, content)
-    except UnicodeEncodeError:
-        return  # lone surrogates are escaped by json, so this would be a surprise
+    files.write_json(path, content)
     assert files.read_json(path) == content
 
 

@@ -139,8 +139,9 @@ class TestOverwrite:
 
     def test_a_run_that_fails_late_keeps_its_checkpoint(self, tmp_path):
         finished(tmp_path, "first")
-        with pytest.raises(RuntimeError), Run.create(tmp_path, "photos", Job(seed=4), overwrite=True) as run:
-            (run.checkpoints / "fit.ckpt").touch()
+        run = Run.create(tmp_path, "photos", Job(seed=4), overwrite=True)
+        (run.checkpoints / "fit.ckpt").touch()
+        with pytest.raises(RuntimeError), run:
             raise RuntimeError
         assert Run.open(tmp_path).resumable
         assert Run.open(tmp_path).settings(Job).seed == 4

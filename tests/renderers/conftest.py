@@ -5,6 +5,15 @@ from gen3d.renderers.cameras import Cameras, orbit
 from gen3d.renderers.gaussians import Gaussians
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small tensors gain nothing from threads, and lose much when the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_splats():
     """Random splats inside the unit cube, with colours away from the clamp at 0."""

@@ -7,6 +7,8 @@ from gen3d.renderers.frames import WORLD_TO_FRAME, frame_to_world, move_gaussian
 from gen3d.renderers.quaternions import quaternion_to_matrix
 from gen3d.renderers.rendering import CHANNELS, RasterSettings, rasterize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.mark.parametrize("frame", WORLD_TO_FRAME)
 def test_every_frame_is_a_rotation_and_its_inverse_leads_back(frame, make_splats):

@@ -12,6 +12,7 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import CHANNELS, RasterSettings, rasterize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = [f.name for f in fields(Gaussians)]
 
 

@@ -13,6 +13,7 @@ from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.harmonics import rgb_to_sh0
 from gen3d.renderers.rendering import CHANNELS, RasterSettings, rasterize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 BENCH = Path(__file__).parents[2].parent / "shared" / "bench" / "raster_bench"
 SMOOTH = RasterSettings(alpha_min=1e-12, transmittance_min=0)  # no threshold that a small step could cross
 
@@ -145,8 +146,8 @@ def test_picture_and_gradients_equal_the_benchmark_reference(monkeypatch):
     monkeypatch.setenv("GSPLAT_REF_F64", "1")
     monkeypatch.syspath_prepend(BENCH)
     monkeypatch.syspath_prepend(BENCH / "adapters")
-    import gsplat_torch_ref64  # noqa: PLC0415
-    import make_inputs  # noqa: PLC0415
+    import gsplat_torch_ref64
+    import make_inputs
 
     scene = make_inputs.make(1000, 64, 0)
     golden = gsplat_torch_ref64.Renderer(scene, torch.get_num_threads())

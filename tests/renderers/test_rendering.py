@@ -10,6 +10,8 @@ import torch
 from gen3d.renderers import reference, rendering
 from gen3d.renderers.rendering import BACKENDS, CHANNELS, Rendering, backend_name, load_backend, rasterize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def draw(splats, cameras, **options):
     return rasterize(splats, cameras, backend="reference", **options)

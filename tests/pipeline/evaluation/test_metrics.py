@@ -113,7 +113,9 @@ def test_splats_explain_their_own_pictures(alpha):
 
 def test_bright_splats_are_clamped_first():
     photos = [View("a", torch.full((16, 16, 3), 255, dtype=torch.uint8), None, None, views(size=16, count=1)[0].camera)]
-    bright = Gaussians(torch.zeros(1, 3), torch.full((1, 3), 5.0), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1), torch.full((1, 1, 3), 20.0))
+    bright = Gaussians(
+        torch.zeros(1, 3), torch.full((1, 3), 5.0), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1), torch.full((1, 1, 3), 20.0)
+    )
     drawn = rasterize(bright, photos[0].camera, backend="reference").rgb
     assert drawn.max() > 1.5
     assert evaluate_views(bright, photos, backend="reference").psnr == pytest.approx(100.0, abs=1e-6)

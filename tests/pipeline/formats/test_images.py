@@ -164,3 +164,10 @@ def test_depth_colors_leave_the_background_black():
     assert not colors[0, [0, 2]].any()
     assert colors[0, 1].any()
     assert not colorize_depth(depth, torch.zeros_like(alpha)).any()
+
+
+def test_pictures_of_several_frames_give_the_first():
+    first, second = pil(picture()), pil(picture().flip(0))
+    for kind in ("MPO", "GIF", "WEBP"):  # phones save MPO under the name of JPEG
+        rgb, _ = decode_image(encoded(first, kind, save_all=True, append_images=[second]), "x")
+        assert (rgb.float() - to_uint8(picture()).float()).abs().mean() < 10

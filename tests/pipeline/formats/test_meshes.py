@@ -30,7 +30,7 @@ def checker(*, alpha=False):
 
 
 def quad(offset=0.0, **visual):
-    vertices = np.concatenate([CORNERS + [offset, 0], np.zeros((4, 1))], 1)
+    vertices = np.concatenate([CORNERS + np.array([offset, 0.0]), np.zeros((4, 1))], 1)
     return trimesh.Trimesh(vertices, FACES, process=False, **visual)
 
 
@@ -186,7 +186,11 @@ def test_a_handmade_triangle_is_read(tmp_path):
         ("none.glb", glb({"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}), "no faces"),
         ("points.obj", b"v 0 0 0\nv 1 0 0\n", "points.obj"),
         ("text.ply", b"ply\nformat ascii 1.0\nelement vertex 5\n", "text.ply"),
-        ("points.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n", "points.ply"),
+        (
+            "points.ply",
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n",
+            "points.ply",
+        ),
         ("noise.stl", b"solid nothing", "noise.stl"),
         ("noise.gltf", b"{}", "noise.gltf"),
     ],
