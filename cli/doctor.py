@@ -92,13 +92,11 @@ def _cuda() -> Check:
 
 
 def _native() -> Check:
-    from gen3d.renderers.rendering import load_backend
+    from gen3d.renderers.native import backend
 
-    backend = load_backend("native")
-    if reason := backend.unavailable():
-        remedy = "the slower torch reference draws instead; with a C++ compiler: pip install --force-reinstall --no-deps gen3d"
-        return Check("native rasterizer", False, reason, remedy)
-    return Check("native rasterizer", True, f"instruction set {backend.instruction_set()}")
+    reason = backend.unavailable()
+    remedy = "the slower torch reference draws instead; with a C++ compiler: pip install --force-reinstall --no-deps gen3d"
+    return Check("native rasterizer", reason is None, reason or backend.build_info(), remedy)
 
 
 def _gsplat() -> Check:
@@ -106,9 +104,9 @@ def _gsplat() -> Check:
 
     if not torch.cuda.is_available():
         return Check("gsplat", False, "not tried without CUDA", "nothing to do: the native rasterizer draws on the CPU")
-    from gen3d.renderers.rendering import load_backend
+    from gen3d.renderers import gsplat_backend
 
-    reason = load_backend("gsplat").unavailable()
+    reason = gsplat_backend.unavailable()
     return Check("gsplat", reason is None, reason or metadata.version("gsplat"), "the torch reference draws on CUDA instead")
 
 

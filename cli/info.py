@@ -7,7 +7,7 @@ from typing import Any
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short, table
-from gen3d.cli.runs import MODEL, read_metrics
+from gen3d.cli.runs import MODEL, mean_metrics
 from gen3d.pipeline.run import Run
 
 
@@ -24,7 +24,7 @@ def execute(options: SimpleNamespace) -> Report:
         facts = _splats(source, options.frame)
         return Report({"file": source, **facts}, table([("file", short(source)), *_rows(facts)]))
     run = Run.open(source)
-    facts = {"run": run.folder, "manifest": asdict(run.manifest), "metrics": read_metrics(run)}
+    facts = {"run": run.folder, "manifest": asdict(run.manifest), "metrics": mean_metrics(run)}
     rows = [("run", short(run.folder)), *_rows(facts["manifest"]), *_rows(facts["metrics"])]
     if (run.folder / MODEL).is_file():
         facts["model"] = _splats(run.folder / MODEL, options.frame)

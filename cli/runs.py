@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from gen3d.cli.failures import explained
-from gen3d.cli.progress import Bar
+from gen3d.cli.progress import Bar, describe
 from gen3d.cli.report import Report, short
 from gen3d.errors import BadInput, UsageError
 from gen3d.files import read_json
@@ -29,9 +28,9 @@ def recording(run: Run, *, quiet: bool, smaller: str = "") -> Iterator[Bar]:
 def run_report(run: Run) -> Report:
     """Where the results of a finished run are, and how good they are."""
     files = [run.folder / name for name in RESULTS if (run.folder / name).is_file()]
-    metrics = read_metrics(run)
+    metrics = mean_metrics(run)
     seconds = sum(run.manifest.stages.values())
-    words = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+    words = describe(metrics)
     lines = [f"done in {seconds:.0f} s" + (f": {words}" if words else ""), *(f"  {short(file)}" for file in files)]
     facts = {
         "verb": run.manifest.verb,
@@ -44,11 +43,12 @@ def run_report(run: Run) -> Report:
     return Report(facts, "\n".join(lines))
 
 
-def read_metrics(run: Run) -> dict[str, Any]:
-    """metrics.json, or nothing where the run has none."""
+def mean_metrics(run: Run) -> dict[str, float]:
+    """The figures in metrics.json without those of single views; nothing where the run has none."""
     with suppress(BadInput):
         metrics = read_json(run.folder / "metrics.json")
-        return metrics if isinstance(metrics, dict) else {}
+        if isinstance(metrics, dict):
+            return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     return {}
 
 

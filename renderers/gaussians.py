@@ -124,7 +124,7 @@ class GaussianParameters(nn.Module):
 
     def activated(self, degree: int | None = None) -> Gaussians:
         """The drawable splats, differentiable; `degree` keeps only the lower harmonics."""
-        rest = self.sh_rest
+        rest: Tensor = self.sh_rest
         if degree is not None:
             rest = rest[:, : harmonics.coefficient_count(degree) - 1]
         return Gaussians(

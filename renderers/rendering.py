@@ -125,6 +125,8 @@ def rasterize(
     if unknown := set(channels) - CHANNELS:
         raise ValueError(f"the channels {sorted(unknown)} are not known; choose from {', '.join(sorted(CHANNELS))}")
     batch = torch.broadcast_shapes(gaussians.batch_shape, cameras.shape[:-1])
+    if 0 in (*batch, cameras.shape[-1]):
+        raise ValueError(f"there is nothing to draw: batch shape {tuple(batch)}, {cameras.shape[-1]} views; give at least one of each")
     views, count, flat = cameras.shape[-1], gaussians.count, math.prod(batch)
     splats = Gaussians(
         *(

@@ -1,5 +1,6 @@
 """Photo scenes from folders: which format it is, which photos are held out, and which way is up."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,25 +104,35 @@ def orient_scene(scene: Scene) -> Scene:
 def estimate_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " 3"] | None:
     """The world's up direction from world-to-camera rotations, or None when the cameras agree on none.
 
-    The geometric median of the cameras' own up directions (Weiszfeld 1937) leans towards where cameras look down on
-    the scene from one side. A level camera's horizontal axis is at right angles to up wherever it stands, so the result is
-    the direction that the horizontal axes avoid most, by the sum of their absolute cosines: a few rolled photos do no harm.
+    The mean of the cameras' own up directions leans towards the side that cameras look down from, and photos taken upright
+    spoil it. But a level camera has one image axis at right angles to up wherever it stands, so of many directions the one
+    is taken from which the nearer axis of each camera deviates least (sum of absolute cosines, which a few tilted photos do
+    not spoil); turning the camera by 90 degrees and pointing its top downwards cost a little extra.
     """
-    ups = -rotations[:, 1]
-    median = ups.mean(0)
-    for _ in range(50):
-        weights = 1 / (ups - median).norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        median = (weights * ups).sum(0) / weights.sum()
-    if ups.mean(0).norm() < 0.2 or median.norm() < 0.2:
+    across, along = rotations[:, 0], rotations[:, 1]
+    directions = _directions(4096).to(rotations)
+    off_level, off_upright = (across @ directions.mT).abs(), (along @ directions.mT).abs()
+    deviation = torch.minimum(off_level, off_upright + 0.1)
+    best = (deviation + 0.05 * along @ directions.mT).mean(0).argmin()
+    if deviation[:, best].mean() > 0.2:
         return None
-    median = median / median.norm()
-    level, weights = rotations[:, 0], torch.ones(len(rotations), 1, dtype=rotations.dtype)
-    for _ in range(50):
-        # The last term decides where all cameras face the same way and the axes avoid a whole plane.
-        scatter = level.mT @ (level * weights) / weights.sum() - 0.01 * torch.outer(median, median)
+    start = directions[best]
+    axes = torch.where((off_level <= off_upright + 0.1)[:, best, None], across, along)
+    up = start
+    for _ in range(20):  # iteratively reweighted least squares
+        weights = 1 / (axes @ up).abs().clamp_min(0.02)[:, None]
+        # The last term decides where all cameras face the same way, and their axes leave a whole circle free.
+        scatter = axes.mT @ (axes * weights) / weights.sum() - 0.01 * torch.outer(start, start)
         up = torch.linalg.eigh(scatter).eigenvectors[:, 0]
-        weights = 1 / (level @ up).abs().clamp_min(0.02)[:, None]
-    return up if up @ median > 0 else -up
+    return up if up @ start > 0 else -up
+
+
+def _directions(count: int) -> Float[Tensor, "count 3"]:
+    """Unit vectors spread evenly over the sphere (Fibonacci lattice)."""
+    index = torch.arange(count, dtype=torch.float64) + 0.5
+    height, angle = 1 - 2 * index / count, math.pi * (3 - math.sqrt(5)) * index
+    radius = (1 - height * height).sqrt()
+    return torch.stack([radius * angle.cos(), height, radius * angle.sin()], -1)
 
 
 def _format(folder: Path, name: str) -> str:

@@ -99,6 +99,8 @@ def test_wrong_arguments_are_explained(make_splats, make_cameras):
         draw(splats, cameras, channels=("rgb", "colour"))
     with pytest.raises(ValueError, match=r"screen_offsets has shape \(4, 2\); these splats and views ask for \(2, 4, 2\)"):
         draw(splats, cameras, screen_offsets=torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"there is nothing to draw: batch shape \(\), 0 views; give at least one of each"):
+        draw(splats, cameras.select([]))
     with pytest.raises(ValueError, match="the rasterizer backend 'vulkan' is not known; choose auto, gsplat, native, reference"):
         rasterize(splats, cameras, backend="vulkan")
 

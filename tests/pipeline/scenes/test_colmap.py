@@ -49,7 +49,9 @@ def test_reads_what_colmap_writes(make_folder, scene_points):
         write(str(model))  # binary goes before text once it is there
         capture = read_colmap(folder.path)
         assert len(capture.shots) == 4
-        assert {tuple(point) for point in capture.points.points.tolist()} == {tuple(point) for point in torch.tensor(scene_points[0]).float().tolist()}
+        assert {tuple(point) for point in capture.points.points.tolist()} == {
+            tuple(point) for point in torch.tensor(scene_points[0]).float().tolist()
+        }
         for shot in capture.shots:
             image = rec.image(folder.names.index(shot.name) + 1)
             assert np.allclose(shot.world_to_camera[:3], image.cam_from_world().matrix(), atol=1e-12)

@@ -86,7 +86,9 @@ def test_values_of_transforms_json(make_folder):
     folder.write_colmap(False)
 
     @QUICK
-    @given(st.dictionaries(st.sampled_from(FILE_KEYS), LEAVES, max_size=2), st.dictionaries(st.sampled_from(FRAME_KEYS), LEAVES, max_size=3))
+    @given(
+        st.dictionaries(st.sampled_from(FILE_KEYS), LEAVES, max_size=2), st.dictionaries(st.sampled_from(FRAME_KEYS), LEAVES, max_size=3)
+    )
     def check(for_file, for_frame):
         meta = folder.meta()
         meta["frames"][1] |= for_frame
@@ -129,7 +131,11 @@ def test_bytes_of_colmap_models(name, make_folder):
 @pytest.mark.usefixtures("bounded_memory")
 @pytest.mark.parametrize("kind", [b"ascii", b"binary_little_endian"])
 def test_bytes_of_point_files(kind, tmp_path):
-    header = b"ply\nformat " + kind + b" 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nproperty uchar red\nend_header\n"
+    header = (
+        b"ply\nformat "
+        + kind
+        + b" 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nproperty uchar red\nend_header\n"
+    )
     body = b"1 2 3 4\n" * 3 if kind == b"ascii" else bytes(range(39))
 
     @QUICK

@@ -63,7 +63,9 @@ def test_undistortion_agrees_with_colmap(draw, save):
     pycolmap = pytest.importorskip("pycolmap")
     lens = Lens(400, 300, (310.0, 300.0), (207.0, 146.0), radial=(-0.18, 0.05), tangential=(0.004, -0.006))
     camera = pycolmap.Camera(model="OPENCV", width=400, height=300, params=[310, 300, 207, 146, -0.18, 0.05, 0.004, -0.006])
-    photo = draw([(60, 50), (200, 150), (330, 240), (90, 260)], [(250, 60, 60), (60, 250, 60), (60, 60, 250), (250, 250, 60)], 400, 300, 9.0)
+    photo = draw(
+        [(60, 50), (200, 150), (330, 240), (90, 260)], [(250, 60, 60), (60, 250, 60), (60, 60, 250), (250, 250, 60)], 400, 300, 9.0
+    )
     options = pycolmap.UndistortCameraOptions(blank_pixels=0.0)
     bitmap, pinhole = pycolmap.undistort_image(options, pycolmap.Bitmap.from_array(photo), camera)
     theirs = bitmap.to_array().astype(float)
