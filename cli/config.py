@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ def configure(parser: Parser) -> None:
     """Add the flags."""
     parser.add_input("action", "list, show or diff", kind=Literal["list", "show", "diff"])
     parser.add_input("presets", "one preset to show, or two to compare", many=True, optional=True)
-    parser.flags.add_argument("--verb", type=Literal[tuple(SETTINGS)], default="photos", help="whose presets")  # type: ignore[valid-type]
+    parser.flags.add_argument("--verb", type=Literal[tuple(SETTINGS)], default="photos", help="whose presets")
 
 
 def execute(options: SimpleNamespace) -> Report:
@@ -27,7 +28,8 @@ def execute(options: SimpleNamespace) -> Report:
     given = options.presets or []
     if len(given) != wanted:
         raise UsageError(f"gen3d config {options.action} takes {wanted} presets and got {len(given)}; see gen3d config --help")
-    return {"list": _list, "show": _show, "diff": _diff}[options.action](options.verb, *given)
+    answers: dict[str, Callable[..., Report]] = {"list": _list, "show": _show, "diff": _diff}
+    return answers[options.action](options.verb, *given)
 
 
 def _list(verb: str) -> Report:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short, table
-from gen3d.cli.runs import splat_file
+from gen3d.cli.runs import add_drawing, splat_file, torch_device
 from gen3d.errors import BadInput, UsageError
 from gen3d.files import write_json
 from gen3d.pipeline.run import Run
@@ -16,7 +16,7 @@ from gen3d.pipeline.stages.settings import PhotosSettings
 if TYPE_CHECKING:
     from gen3d.pipeline.scenes.scene import View
 
-SMALLER = "--max-size 384, --device cpu or fewer photos in --against"
+SMALLER = "--max-size 384, --device cpu or --against with fewer photos"
 
 
 def configure(parser: Parser) -> None:
@@ -24,19 +24,20 @@ def configure(parser: Parser) -> None:
     parser.add_input("run", "the folder of the run")
     parser.flags.add_argument("--against", type=str, help="another folder of photos of the same place, in the same frame")
     parser.flags.add_argument("--max_size", type=int, help="longest side of the photos in pixels; the run's own when not given")
-    parser.flags.add_argument("--backend", type=str, default="auto", help="rasterizer: auto, gsplat, native or reference")
+    add_drawing(parser)
 
 
 def execute(options: SimpleNamespace) -> Report:
     """Draw each photo from its camera and compare."""
     run = Run.open(options.run)
     model = splat_file(options.run)
+    device = torch_device(options.device)
     views = _views(run, options)
     from gen3d.pipeline.evaluation.metrics import evaluate_views
     from gen3d.pipeline.formats.registry import read_gaussians
     from gen3d.pipeline.stages.results import background_of, lpips_or_reason
 
-    gaussians, _ = read_gaussians(model)
+    gaussians = read_gaussians(model)[0].to(device)
     lpips, reason = lpips_or_reason()
     result = evaluate_views(gaussians, views, background=background_of(views), backend=options.backend, lpips=lpips)
     metrics = {**result.to_json(), "splats": gaussians.count}
@@ -64,6 +65,7 @@ def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":
     else:
         if len(run.manifest.inputs) != 1:
             raise BadInput(f"{short(run.folder)} does not name its one folder of photos; give --against")
+        run.check_inputs()
         scene = read_scene(Path(next(iter(run.manifest.inputs))), SceneSettings(max_size=size, holdout=settings.holdout))
         views = scene.test
     if not views:

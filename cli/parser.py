@@ -53,7 +53,7 @@ class Parser:
         if presets:
             layers = self.flags.add_argument_group("configuration")
             names = tuple(preset_names(self._verb))
-            layers.add_argument("--preset", type=Literal[names], help=f"settings to start from: {', '.join(names)}")  # type: ignore[valid-type]
+            layers.add_argument("--preset", type=Literal[names], help=f"settings to start from: {', '.join(names)}")
             layers.add_argument("--config", type=str, action="append", help="YAML file of settings; may be repeated, later ones win")
             layers.add_argument("--print_config", action="store_true", help="print the settings that would be used, and stop")
         self.flags.add_class_arguments(kind, as_group=True)
@@ -134,7 +134,7 @@ class _Flags(ArgumentParser):
 
 def _underscored(arguments: Sequence[str]) -> list[str]:
     """The arguments with dashes inside flag names turned into underscores."""
-    words = []
+    words: list[str] = []
     for index, word in enumerate(arguments):
         if word == "--":
             return [*words, *arguments[index:]]

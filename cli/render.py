@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from gen3d.cli.parser import Parser
 from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
-from gen3d.cli.runs import may_write, splat_file
+from gen3d.cli.runs import add_drawing, may_write, splat_file, torch_device
 from gen3d.errors import BadInput, UsageError
 from gen3d.files import read_json
 
@@ -38,8 +38,7 @@ def configure(parser: Parser) -> None:
     group.add_argument("--elevation", type=float, default=15.0, help="of the turntable, degrees above the horizon")
     group.add_argument("--background", type=str, help=f"{', '.join(COLORS)} or three numbers such as 0.2,0.2,0.2; white for turntables")
     group.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
-    group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto, cpu or cuda")
-    group.add_argument("--backend", type=Literal["auto", "gsplat", "native", "reference"], default="auto", help="rasterizer")
+    add_drawing(parser)
 
 
 def execute(options: SimpleNamespace) -> Report:
@@ -64,9 +63,7 @@ def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], P
     from gen3d.pipeline.formats.registry import read_gaussians
     from gen3d.pipeline.formats.video import write_video
 
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = torch_device(options.device)
     gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
     cameras, along_photos = _cameras(options, gaussians)
     background = torch.tensor(_color(options.background, COLORS["black" if along_photos else "white"]))

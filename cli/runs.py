@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from gen3d.cli.failures import explained
+from gen3d.cli.parser import Parser
 from gen3d.cli.progress import Bar, describe
 from gen3d.cli.report import Report, short
 from gen3d.errors import BadInput, UsageError
@@ -76,3 +78,23 @@ def may_write(path: Path, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise UsageError(f"{short(path)} exists; choose another --out, or add --overwrite")
     return path
+
+
+def add_drawing(parser: Parser) -> None:
+    """Add the flags of verbs that draw splats."""
+    group = parser.flags.add_argument_group("drawing")
+    group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto, cpu or cuda")
+    group.add_argument("--backend", type=Literal["auto", "gsplat", "native", "reference"], default="auto", help="rasterizer")
+
+
+def torch_device(name: str) -> str:
+    """The device meant by auto, cpu or cuda.
+
+    Raises:
+        UsageError: it is cuda and there is none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

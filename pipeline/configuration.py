@@ -89,7 +89,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def as_yaml(settings: Any) -> str:
     """The resolved settings as YAML that `read_layer` and `--config` take back."""
-    return yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True)
+    # PyYAML loses some characters, such as U+0085, when it does not escape them.
+    return yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=False)
 
 
 def digest(settings: Any) -> str:

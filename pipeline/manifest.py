@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin, get_type_hints
 
 from gen3d.errors import BadInput
 from gen3d.files import read_json, sha256
 
 Status = Literal["running", "done", "failed", "interrupted"]
+IN_JSON: dict[Any, type] = {Literal: str, tuple: list}
 MOST_INPUT_FILES = 20_000
 
 
@@ -68,11 +69,17 @@ def read_manifest(path: Path) -> Manifest:
         BadInput: the file is missing, or is not a manifest.
     """
     content = read_json(path)
-    known = {each.name: each.type for each in dataclasses.fields(Manifest)}
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(Manifest).items():
+        if not isinstance(content, dict) or name not in content:
+            continue
+        kind = IN_JSON.get(get_origin(hint), get_origin(hint) or hint)
+        if not isinstance(content[name], kind):
+            raise BadInput(f"{path} says {name} is {content[name]!r:.80}, which no manifest of gen3d does; start the job again")
+        values[name] = tuple(content[name]) if kind is list else content[name]
     try:
-        values = {name: value for name, value in content.items() if name in known}
-        return Manifest(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except (AttributeError, TypeError) as error:
+        return Manifest(**values)
+    except TypeError as error:
         raise BadInput(f"{path} is not a manifest of gen3d ({error}); start the job again") from error
 
 
@@ -83,7 +90,7 @@ def merged(manifest: Manifest, **facts: Any) -> Manifest:
         TypeError: a name is not a field of `Manifest`.
     """
     for name, value in facts.items():
-        before = getattr(manifest, name, None)
+        before: Any = getattr(manifest, name, None)
         if isinstance(before, dict):
             facts[name] = {**before, **value}
         elif name in ("notes", "weights"):

@@ -1,12 +1,13 @@
 """Pictures of textured triangle meshes by ray casting (embree): training data, and the truth that splats are compared with."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gen3d.optional import require
@@ -43,13 +44,40 @@ class Hits:
     Attributes:
         face: `[r]` index of the face, -1 where a ray meets nothing.
         barycentric: `[r, 3]` weights of the face's corners.
+        distance: `[r]` in lengths of the ray's direction.
     """
 
     face: Int[Tensor, " r"]
     barycentric: Float[Tensor, "r 3"]
+    distance: Float[Tensor, " r"]
 
 
 Caster = Callable[[Float[Tensor, "r 3"], Float[Tensor, "r 3"]], Hits]
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """A mesh as rays meet it: p -> scale (p - centre) gives it size 1 around the origin, because embree computes in float32.
+
+    Attributes:
+        centre: float64.
+        scale: of the step above.
+        vertices: `[n, 3]` after it, float64.
+        normals: `[f, 3]` units, outwards by the order of the corners.
+        uvs: `[f, 3, 2]` texture coordinates of the corners, or None without a texture.
+        texture: as in `Mesh`.
+        colors: `[f, 3, 3]` colours of the corners, or None.
+        cast: finds first hits.
+    """
+
+    centre: Float[Tensor, " 3"]
+    scale: float
+    vertices: Float[Tensor, "n 3"]
+    normals: Float[Tensor, "f 3"]
+    uvs: Float[Tensor, "f 3 2"] | None
+    texture: Float[Tensor, "h w c"] | None
+    colors: Float[Tensor, "f 3 3"] | None
+    cast: Caster
 
 
 def render_mesh(mesh: Mesh, cameras: Cameras, *, background: Float[Tensor, "... 3"] | None = None, supersample: int = 2) -> MeshRendering:
@@ -72,145 +100,152 @@ def render_mesh(mesh: Mesh, cameras: Cameras, *, background: Float[Tensor, "... 
         raise ValueError(f"the cameras have shape {tuple(cameras.shape)}; a mesh is drawn by a flat list of views [v]")
     if supersample < 1:
         raise ValueError(f"supersample is {supersample}; at least 1 ray along each side of a pixel is needed")
-    mesh = _checked(mesh)
-    cast = _embree_caster(mesh) if len(mesh.faces) else _nothing
     views = cameras.to("cpu", torch.float64)
+    layers = torch.zeros(*cameras.shape, cameras.height, cameras.width, 8)
+    if len(mesh.faces):
+        solid = _solid(mesh)
+        for view, layer in enumerate(layers):
+            camera = views.select([view])
+            rows, columns = _window(solid, camera)
+            tall = max(1, BAND // max(1, len(columns) * supersample**2))
+            for top in range(rows.start, rows.stop, tall):
+                band = range(top, min(top + tall, rows.stop))
+                layer[band.start : band.stop, columns.start : columns.stop] = _draw(solid, camera, band, columns, supersample)
+    rgb, alpha, depth, normal = layers.split([3, 1, 1, 3], -1)
     behind = torch.zeros(3) if background is None else background.to("cpu", torch.float32)
-    behind = behind.expand(*cameras.shape, 3)
-    rows = max(1, BAND // (cameras.width * supersample**2))
-    pictures = []
-    for view, colour in enumerate(behind):
-        bands = [
-            _draw(mesh, cast, views.select([view]), colour, supersample, range(top, min(top + rows, cameras.height)))
-            for top in range(0, cameras.height, rows)
-        ]
-        pictures.append([torch.cat(parts) for parts in zip(*bands, strict=True)])
-    return MeshRendering(*(torch.stack(parts) for parts in zip(*pictures, strict=True)))
-
-
-def camera_rays(camera: Cameras, rows: range, supersample: int) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 3"]]:
-    """Origins and directions of one view's rays, row by row of subpixels; a direction's part along the optical axis is 1.
-
-    Args:
-        camera: `[1]` view.
-        rows: the rows of pixels.
-        supersample: rays along each side of a pixel, at the centres of its subpixels.
-    """
-    matrix, rotation = camera.intrinsics[0], camera.world_to_camera[0, :3, :3]
-    x = (torch.arange(camera.width * supersample).to(matrix) + 0.5) / supersample
-    y = (torch.arange(rows.start * supersample, rows.stop * supersample).to(matrix) + 0.5) / supersample
-    x, y = (x - matrix[0, 2]) / matrix[0, 0], (y - matrix[1, 2]) / matrix[1, 1]
-    grid = torch.stack([*torch.meshgrid(x, y, indexing="xy"), x.new_ones(len(y), len(x))], -1)
-    directions = grid.reshape(-1, 3) @ rotation
-    return camera.positions[0].expand_as(directions), directions
-
-
-def _draw(
-    mesh: Mesh, cast: Caster, camera: Cameras, background: Float[Tensor, " 3"], supersample: int, rows: range
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colour, alpha, depth and normal of some rows of one view."""
-    origins, directions = camera_rays(camera, rows, supersample)
-    hits = _first_visible(mesh, cast, origins, directions)
-    covered = hits.face >= 0
-    corners = mesh.faces[hits.face[covered]]
-    weights = hits.barycentric[covered, :, None]
-    triangles = mesh.vertices[corners]
-    points = (triangles * weights).sum(1)
-    areas = torch.linalg.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    normals = torch.nn.functional.normalize(areas, dim=-1, eps=1e-30)
-    facing = (normals * directions[covered]).sum(-1, keepdim=True)
-    colour = _pixels(background, covered, _colors(mesh, corners, weights), camera.width, supersample)
-    nothing = torch.zeros(1)
-    alpha = _pixels(nothing, covered, torch.ones(len(points), 1), camera.width, supersample)
-    depth = _pixels(nothing, covered, ((points - camera.positions[0]) @ camera.forward[0])[:, None], camera.width, supersample)
-    normal = _pixels(torch.zeros(3), covered, torch.where(facing > 0, -normals, normals), camera.width, supersample)
-    depth = torch.where(alpha > 0, depth / alpha.clamp_min(1e-12), 0.0)
-    return colour, alpha[..., 0], depth[..., 0], torch.nn.functional.normalize(normal, dim=-1)
-
-
-def _pixels(
-    empty: Float[Tensor, " c"], covered: Bool[Tensor, " r"], values: Float[Tensor, "k c"], width: int, supersample: int
-) -> Float[Tensor, "h w c"]:
-    """Pixel means of values at the covered rays and `empty` at the others."""
-    rays = empty.repeat(len(covered), 1)
-    rays[covered] = values.to(rays)
-    return rays.reshape(-1, supersample, width, supersample, len(empty)).mean((1, 3))
-
-
-def _colors(mesh: Mesh, corners: Int[Tensor, "k 3"], weights: Float[Tensor, "k 3 1"]) -> Float[Tensor, "k 3"]:
-    """Surface colours at points inside faces."""
-    color = torch.full((len(corners), 3), 1.0 if mesh.texture is not None or mesh.colors is not None else GREY)
-    if mesh.colors is not None:
-        color = color * (mesh.colors[corners] * weights.to(mesh.colors)).sum(1)
-    if mesh.texture is not None and mesh.uvs is not None:
-        color = color * sample_texture(mesh.texture[..., :3], (mesh.uvs[corners] * weights).sum(1))
-    return color
-
-
-def _first_visible(mesh: Mesh, cast: Caster, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]) -> Hits:
-    """First hits, where the holes of a cut-out texture let rays through."""
-    hits = cast(origins, directions)
-    if mesh.texture is None or mesh.uvs is None or mesh.texture.shape[-1] < 4:
-        return hits
-    face, barycentric = hits.face.clone(), hits.barycentric.clone()
-    rays = (face >= 0).nonzero()[:, 0]
-    step = STEP * _extent(mesh) * torch.nn.functional.normalize(directions, dim=-1)
-    for _ in range(LAYERS):
-        corners, weights = mesh.faces[face[rays]], barycentric[rays, :, None]
-        hole = sample_texture(mesh.texture[..., 3:4], (mesh.uvs[corners] * weights).sum(1))[:, 0] < 0.5
-        rays = rays[hole]
-        if len(rays) == 0:
-            return Hits(face, barycentric)
-        points = (mesh.vertices[corners] * weights).sum(1)[hole]
-        behind = cast(points + step[rays], directions[rays])
-        face[rays], barycentric[rays] = behind.face, behind.barycentric
-        rays = rays[behind.face >= 0]
-    face[rays] = -1
-    return Hits(face, barycentric)
-
-
-def _checked(mesh: Mesh) -> Mesh:
-    """The mesh on the CPU, geometry in float64 and colours in float32; embree would crash on what is refused here."""
-    faces = mesh.faces.to("cpu", torch.int64)
-    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= len(mesh.vertices)):
-        raise ValueError(f"faces name vertices {int(faces.min())} to {int(faces.max())}; there are {len(mesh.vertices)}")
-    if not bool(mesh.vertices.isfinite().all()):
-        raise ValueError("some vertices are not finite; remove them first")
-    return Mesh(
-        vertices=mesh.vertices.detach().to("cpu", torch.float64),
-        faces=faces,
-        uvs=None if mesh.uvs is None else mesh.uvs.detach().to("cpu", torch.float64),
-        texture=None if mesh.texture is None else mesh.texture.detach().to("cpu", torch.float32),
-        colors=None if mesh.colors is None else mesh.colors.detach().to("cpu", torch.float32),
+    return MeshRendering(
+        rgb=rgb + (1 - alpha) * behind.expand(*cameras.shape, 3)[:, None, None],
+        alpha=alpha[..., 0],
+        depth=torch.where(alpha > 0, depth / alpha.clamp_min(1e-12), 0.0)[..., 0],
+        normal=torch.nn.functional.normalize(normal, dim=-1),
     )
 
 
-def _extent(mesh: Mesh) -> float:
-    """Longest side of the bounding box."""
-    return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).max())
+def camera_rays(camera: Cameras, rows: range, columns: range, supersample: int) -> Float[Tensor, "r 3"]:
+    """World directions of rays through subpixel centres, row by row; their part along the optical axis is 1.
+
+    Args:
+        camera: `[1]` view.
+        rows: of pixels.
+        columns: of pixels.
+        supersample: rays along each side of a pixel.
+    """
+    matrix, rotation = camera.intrinsics[0], camera.world_to_camera[0, :3, :3]
+    x, y = ((torch.arange(side.start * supersample, side.stop * supersample).to(matrix) + 0.5) / supersample for side in (columns, rows))
+    across = (x - matrix[0, 2])[:, None] / matrix[0, 0] * rotation[0] + rotation[2]
+    down = (y - matrix[1, 2])[:, None] / matrix[1, 1] * rotation[1]
+    return (down[:, None] + across).reshape(-1, 3)
 
 
-def _nothing(origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]) -> Hits:
-    """The caster of a mesh without faces."""
-    return Hits(torch.full((len(origins),), -1), torch.zeros(len(origins), 3, dtype=torch.float64))
+def _window(solid: Solid, camera: Cameras) -> tuple[range, range]:
+    """Rows and columns that hold the mesh; all where it reaches behind the camera."""
+    pose, matrix = camera.world_to_camera[0], camera.intrinsics[0]
+    local = (solid.vertices / solid.scale + solid.centre) @ pose[:3, :3].mT + pose[:3, 3]
+    if not bool((local[:, 2] > 1e-6 / solid.scale).all()):
+        return range(camera.height), range(camera.width)
+    sides = []
+    for axis, size in ((1, camera.height), (0, camera.width)):
+        at = local[:, axis] / local[:, 2] * matrix[axis, axis] + matrix[axis, 2]
+        first, last = (min(max(float(end), -1.0), size + 1.0) for end in (at.min() - 0.01, at.max() + 0.01))
+        sides.append(range(max(0, math.floor(first)), min(size, math.floor(last) + 1)))
+    return sides[0], sides[1]
 
 
-def _embree_caster(mesh: Mesh) -> Caster:
+def _draw(solid: Solid, camera: Cameras, rows: range, columns: range, supersample: int) -> Float[Tensor, "h w 8"]:
+    """Pixel means of colour, coverage, depth and normal, zero where rays meet nothing."""
+    directions = camera_rays(camera, rows, columns, supersample).float()
+    position = ((camera.positions[0] - solid.centre) * solid.scale).float()
+    hits = _first_visible(solid, position.expand_as(directions), directions)
+    covered = (hits.face >= 0).nonzero()[:, 0]
+    face, barycentric = hits.face[covered], hits.barycentric[covered]
+    normal = solid.normals[face]
+    away = (normal * directions[covered]).sum(-1, keepdim=True) > 0
+    values = torch.cat(
+        [
+            _colors(solid, face, barycentric),
+            torch.ones(len(covered), 1),
+            hits.distance[covered, None] / solid.scale,
+            torch.where(away, -normal, normal),
+        ],
+        -1,
+    )
+    rays = torch.zeros(len(directions), values.shape[-1])
+    rays[covered] = values
+    return rays.reshape(len(rows), supersample, len(columns), supersample, -1).mean((1, 3))
+
+
+def _between(corners: Float[Tensor, "f 3 c"], face: Int[Tensor, " k"], barycentric: Float[Tensor, "k 3"]) -> Float[Tensor, "k c"]:
+    """Values of the corners, interpolated inside faces."""
+    return torch.einsum("kic,ki->kc", corners[face], barycentric)
+
+
+def _colors(solid: Solid, face: Int[Tensor, " k"], barycentric: Float[Tensor, "k 3"]) -> Float[Tensor, "k 3"]:
+    """Surface colours at points inside faces."""
+    if solid.texture is None and solid.colors is None:
+        return torch.full((len(face), 3), GREY)
+    color = torch.ones(len(face), 3) if solid.colors is None else _between(solid.colors, face, barycentric)
+    if solid.texture is None or solid.uvs is None:
+        return color
+    return color * sample_texture(solid.texture[..., :3], _between(solid.uvs, face, barycentric))
+
+
+def _first_visible(solid: Solid, origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]) -> Hits:
+    """First hits, where the holes of a cut-out texture let rays through."""
+    hits = solid.cast(origins, directions)
+    if solid.texture is None or solid.uvs is None or solid.texture.shape[-1] < 4:
+        return hits
+    step = STEP / directions.norm(dim=-1)
+    rays = (hits.face >= 0).nonzero()[:, 0]
+    for _ in range(LAYERS):
+        uvs = _between(solid.uvs, hits.face[rays], hits.barycentric[rays])
+        rays = rays[sample_texture(solid.texture[..., 3:4], uvs)[:, 0] < 0.5]
+        if len(rays) == 0:
+            return hits
+        passed = hits.distance[rays] + step[rays]
+        behind = solid.cast(origins[rays] + passed[:, None] * directions[rays], directions[rays])
+        hits.face[rays], hits.barycentric[rays], hits.distance[rays] = behind.face, behind.barycentric, passed + behind.distance
+        rays = rays[behind.face >= 0]
+    hits.face[rays] = -1
+    return hits
+
+
+def _solid(mesh: Mesh) -> Solid:
+    """The mesh prepared for rays; embree would crash on what is refused here."""
+    faces, vertices = mesh.faces.detach().to("cpu", torch.int64), mesh.vertices.detach().to("cpu", torch.float64)
+    if int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
+        raise ValueError(f"faces name vertices {int(faces.min())} to {int(faces.max())}; there are {len(vertices)}")
+    if not bool(vertices.isfinite().all()):
+        raise ValueError("some vertices are not finite; remove them first")
+    low, high = vertices.amin(0), vertices.amax(0)
+    centre, scale = (low + high) / 2, 1 / max(float((high - low).max()), 1e-30)
+    vertices = (vertices - centre) * scale
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    uvs, texture, colors = (
+        None if part is None else part.detach().to("cpu", torch.float32) for part in (mesh.uvs, mesh.texture, mesh.colors)
+    )
+    return Solid(
+        centre=centre,
+        scale=scale,
+        vertices=vertices,
+        normals=torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-30).float(),
+        uvs=None if uvs is None or texture is None else uvs[faces],
+        texture=None if uvs is None else texture,
+        colors=None if colors is None else colors[faces],
+        cast=_embree_caster(vertices, faces),
+    )
+
+
+def _embree_caster(vertices: Float[Tensor, "n 3"], faces: Int[Tensor, "f 3"]) -> Caster:
     """Rays against embree's tree of the faces."""
     purpose = "drawing meshes"
     scenes: Any = require("embreex.rtcore_scene", extra="mesh", purpose=purpose)
     shapes: Any = require("embreex.mesh_construction", extra="mesh", purpose=purpose)
-    # Embree computes in float32, so the mesh is centred and brought to size 1 first.
-    centre = (mesh.vertices.amax(0) + mesh.vertices.amin(0)) / 2
-    scale = 1 / max(_extent(mesh), 1e-30)
     scene = scenes.EmbreeScene(robust=True)
-    vertices = ((mesh.vertices - centre) * scale).numpy().astype(np.float32)
-    shapes.TriangleMesh(scene=scene, vertices=vertices, indices=mesh.faces.numpy().astype(np.int32))
+    shapes.TriangleMesh(scene=scene, vertices=vertices.numpy().astype(np.float32), indices=faces.numpy().astype(np.int32))
 
     def cast(origins: Float[Tensor, "r 3"], directions: Float[Tensor, "r 3"]) -> Hits:
-        starts = ((origins - centre) * scale).numpy().astype(np.float32)
-        found = scene.run(starts, directions.numpy().astype(np.float32), query="INTERSECT", output=1)
-        u, v = (torch.from_numpy(found[name]).double() for name in ("u", "v"))
-        return Hits(torch.from_numpy(found["primID"]).long(), torch.stack([1 - u - v, u, v], -1))
+        found = scene.run(origins.contiguous().numpy(), directions.contiguous().numpy(), query="INTERSECT", output=1)
+        u, v, distance = (torch.from_numpy(found[name]) for name in ("u", "v", "tfar"))
+        return Hits(torch.from_numpy(found["primID"]).long(), torch.stack([1 - u - v, u, v], -1), distance)
 
     return cast

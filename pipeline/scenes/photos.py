@@ -26,8 +26,8 @@ def photo_size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=READ_FORMATS) as image:
-            return image.size
+        with Image.open(path, formats=READ_FORMATS) as header:
+            return header.size
     except Exception:  # the full reader says what is wrong
         image, _ = read_image(path, orient=False)
         return image.shape[1], image.shape[0]

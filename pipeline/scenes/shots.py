@@ -73,9 +73,9 @@ def rigid_pose(rows: Any, source: str) -> Float[Tensor, "4 4"]:
         )
     left, stretch, right = torch.linalg.svd(matrix[:3, :3])
     rotation = left @ right
-    error = (stretch - 1).abs().max().item()
-    if error > 1e-2 or torch.linalg.det(rotation) < 0:
-        kind = f"is stretched by {error:.2g} (at most 0.01 is taken as rounding)" if error > 1e-2 else "is a reflection"
+    off = (stretch - 1).abs().max().item()
+    if off > 1e-2 or torch.linalg.det(rotation) < 0:
+        kind = f"is stretched by {off:.2g} (at most 0.01 is taken as rounding)" if off > 1e-2 else "is a reflection"
         raise BadInput(f"the pose of {source} {kind}; its upper left 3x3 block must be a rotation: correct the file")
     rigid = torch.eye(4, dtype=torch.float64)
     rigid[:3, :3], rigid[:3, 3] = rotation, matrix[:3, 3]

@@ -4,19 +4,11 @@
 
 namespace gen3d {
 
-constexpr int PREFETCH = 12;        // records ahead
-constexpr int USED_UP_EVERY = 128;  // splats between two looks whether a tile can take more
-
 template <int CHANNELS, bool MEDIAN>
-void blend_tile(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, const Limits& limits,
+void blend_tile(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, Limits limits,
                 float log2_alpha_min, TileMemory<1 + CHANNELS + MEDIAN>& tile) {
-  constexpr int PLANES = 1 + CHANNELS + MEDIAN;
-  Blocks blocks;
-  for (int i = 0; i < count; i++) {
-    if (i + PREFETCH < count) __builtin_prefetch(&records[order[i + PREFETCH]]);
-    const Record<CHANNELS>& splat = records[order[i]];
-    const int found = list_blocks<PLANES>(splat, area, log2_alpha_min, blocks);
-    for (int block = 0; block < found; block++) {
+  const auto lay = [&tile, limits](const Record<CHANNELS> splat, int, const Blocks& blocks, int begin, int end) {
+    for (int block = begin; block < end; block++) {
       float* pixel = tile.values + blocks.offset[block];
       const Float before = load(pixel);
       const Touch t = touch(splat, blocks, block, limits, before);
@@ -33,8 +25,8 @@ void blend_tile(const Record<CHANNELS>* records, const int32_t* order, int count
         store(plane, select(crosses, broadcast(depth), load(plane)));
       }
     }
-    if (i % USED_UP_EVERY == USED_UP_EVERY - 1 && tile.used_up(area)) break;
-  }
+  };
+  walk(records, order, count, area, log2_alpha_min, tile, lay);
 }
 
 template <int FEATURES, bool MEDIAN>

@@ -9,17 +9,15 @@
 namespace gen3d {
 
 template <int CHANNELS>
-void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, const Limits& limits,
+void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, Limits limits,
                          float log2_alpha_min, TileMemory<2 + CHANNELS>& tile, float* slots) {
-  constexpr int PLANES = 2 + CHANNELS, SLOT = slot_size(CHANNELS);
-  Blocks blocks;
-  for (int i = 0; i < count; i++) {
-    if (i + PREFETCH < count) __builtin_prefetch(&records[order[i + PREFETCH]]);
-    const Record<CHANNELS>& splat = records[order[i]];
-    const int found = list_blocks<PLANES>(splat, area, log2_alpha_min, blocks);
+  constexpr int SLOT = slot_size(CHANNELS);
+  const auto gather = [&tile, limits, slots](const Record<CHANNELS> splat, int place, const Blocks& blocks, int begin, int end) {
+    float* slot = slots + static_cast<size_t>(place) * SLOT;
+    __builtin_prefetch(slot, 1);
     Float sums[MOMENTS + CHANNELS];
     for (Float& s : sums) s = broadcast(0.0f);
-    for (int block = 0; block < found; block++) {
+    for (int block = begin; block < end; block++) {
       float* pixel = tile.values + blocks.offset[block];
       const Touch t = touch(splat, blocks, block, limits, load(pixel));
       store(pixel, t.after);
@@ -40,12 +38,10 @@ void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, 
       sums[M_UDY] = fma(v_u, t.dy, sums[M_UDY]);
       sums[M_DYDY] = fma(v_dy, t.dy, sums[M_DYDY]);
     }
-    float* slot = slots + static_cast<size_t>(order[i]) * SLOT;
-    for (int k = 0; k < MOMENTS + CHANNELS; k++) slot[k] = sum(sums[k]);
-    if (i % USED_UP_EVERY == USED_UP_EVERY - 1 && tile.used_up(area)) {
-      for (i++; i < count; i++) std::fill_n(slots + static_cast<size_t>(order[i]) * SLOT, SLOT, 0.0f);
-    }
-  }
+    sum_each<MOMENTS + CHANNELS>(sums, slot);
+  };
+  const int done = walk(records, order, count, area, log2_alpha_min, tile, gather);
+  for (int i = done; i < count; i++) std::fill_n(slots + static_cast<size_t>(order[i]) * SLOT, SLOT, 0.0f);
 }
 
 // Fills the gradient sums of every place, and dL/d background.

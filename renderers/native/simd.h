@@ -55,7 +55,7 @@ GEN3D_INLINE Float shift_into_exponent(Float mantissa, Float rounded) {
 GEN3D_INLINE void store_truncated(int32_t* p, Float a) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(a.v)); }
 GEN3D_INLINE Float compress(Mask m, Float a) { return {_mm512_maskz_compress_ps(m.v, a.v)}; }
 GEN3D_INLINE int count(Mask m) { return __builtin_popcount(m.v); }
-GEN3D_INLINE float sum(Float a) { return _mm512_reduce_add_ps(a.v); }
+GEN3D_INLINE __m256 halves(Float a) { return _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)); }
 
 #elif defined(GEN3D_AVX2)
 
@@ -111,11 +111,7 @@ GEN3D_INLINE Float compress(Mask m, Float a) {
   return {_mm256_permutevar8x32_ps(a.v, _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes)))};
 }
 GEN3D_INLINE int count(Mask m) { return __builtin_popcount(_mm256_movemask_ps(m.v)); }
-GEN3D_INLINE float sum(Float a) {
-  __m128 h = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
-  h = _mm_add_ps(h, _mm_movehl_ps(h, h));
-  return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
-}
+GEN3D_INLINE __m256 halves(Float a) { return a.v; }
 
 #else
 
@@ -164,9 +160,35 @@ GEN3D_INLINE Float compress(Mask m, Float a) {
   return packed;
 }
 GEN3D_INLINE int count(Mask m) { return -(m.v[0] + m.v[1] + m.v[2] + m.v[3]); }
-GEN3D_INLINE float sum(Float a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 
 #endif
+
+// out[k] = sum over the lanes of values[k], k < 4
+GEN3D_INLINE void sum_four(const Float* values, float* out) {
+#if defined(GEN3D_AVX512) || defined(GEN3D_AVX2)
+  const __m256 ab = _mm256_hadd_ps(halves(values[0]), halves(values[1])), cd = _mm256_hadd_ps(halves(values[2]), halves(values[3]));
+  const __m256 all = _mm256_hadd_ps(ab, cd);
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+#else
+  for (int k = 0; k < 4; k++) out[k] = (values[k].v[0] + values[k].v[2]) + (values[k].v[1] + values[k].v[3]);
+#endif
+}
+
+// The same for COUNT values; `out` has room for a multiple of 4.
+template <int COUNT>
+GEN3D_INLINE void sum_each(const Float* values, float* out) {
+  for (int k = 0; k < COUNT; k += 4) {
+    Float four[4];
+    for (int i = 0; i < 4; i++) four[i] = values[k + i < COUNT ? k + i : COUNT - 1];
+    sum_four(four, out + k);
+  }
+}
+
+GEN3D_INLINE float sum(Float a) {
+  float out[4];
+  sum_each<1>(&a, out);
+  return out[0];
+}
 
 GEN3D_INLINE Float operator-(Float a) { return broadcast(0.0f) - a; }
 GEN3D_INLINE Float operator*(float a, Float b) { return broadcast(a) * b; }

@@ -11,7 +11,11 @@ namespace gen3d {
 constexpr int MAX_TILE = 64;
 constexpr int COLUMNS = LANES / 2;
 constexpr int PLANE = 2 * (MAX_TILE + COLUMNS);  // floats of one plane of one pair of rows; blocks may stick out on the right
-constexpr int MAX_BLOCKS = MAX_TILE / 2 * (MAX_TILE / COLUMNS + 1) + LANES;
+constexpr int MAX_BLOCKS = MAX_TILE / 2 * (MAX_TILE / COLUMNS + 1) + 2 * LANES;  // of one splat, with room for a whole last vector
+constexpr int BATCH = 16;           // splats whose blocks are listed ahead: their long latencies overlap
+constexpr int BATCH_BLOCKS = 1024;  // ... or fewer, when they are large
+constexpr int PREFETCH = 16;        // records that are fetched ahead of listing
+constexpr int USED_UP_EVERY = 8;    // batches between two looks whether a tile can take more
 
 struct LanePattern {
   float column[LANES], row[LANES], even[LANES];
@@ -55,20 +59,19 @@ struct TileMemory {
   }
 };
 
-// Blocks that one splat covers: position relative to its centre of the first pixel, and where that lies in the tile's memory.
+// Blocks that splats cover: position of the first pixel relative to the splat's centre, and where that lies in the tile's memory.
 struct Blocks {
-  alignas(64) float dx[MAX_BLOCKS], dy[MAX_BLOCKS];
-  alignas(64) int32_t offset[MAX_BLOCKS];
+  alignas(64) float dx[BATCH_BLOCKS + MAX_BLOCKS], dy[BATCH_BLOCKS + MAX_BLOCKS];
+  alignas(64) int32_t offset[BATCH_BLOCKS + MAX_BLOCKS];
 };
 
-// List the blocks where alpha may reach alpha_min, by solving the ellipse for each row. Returns how many.
+// Append the blocks where alpha may reach alpha_min, by solving the ellipse for each row. Returns the new length of the list.
 template <int PLANES, int CHANNELS>
-GEN3D_INLINE int list_blocks(const Record<CHANNELS>& splat, const TileArea& area, float log2_alpha_min, Blocks& out) {
+GEN3D_INLINE int list_blocks(const Record<CHANNELS>& splat, const TileArea& area, float log2_alpha_min, Blocks& out, int found) {
   const float x = splat.x - (area.left + 0.5f), y = splat.y - (area.top + 0.5f);  // the centre, counted in pixels of the tile
   const int first = std::max(splat.row_begin - area.top, 0) & ~1, last = std::min(splat.row_end - area.top, area.height) - 1;
   const Float inverse_across = broadcast(-1.0f / splat.across), room = broadcast(splat.log2_opacity - log2_alpha_min);
   const Float width = broadcast(static_cast<float>(area.width)), never = broadcast(1e6f), even = load(PATTERN.even);
-  int found = 0;
   for (int base = first; base <= last; base += LANES) {
     const Float row = lane_numbers() + static_cast<float>(base), dy = row - y;
     const Float squared = fma(broadcast(splat.along), dy * dy, room) * inverse_across;
@@ -79,14 +82,17 @@ GEN3D_INLINE int list_blocks(const Record<CHANNELS>& splat, const TileArea& area
     begin = min(begin, swap_pairs(begin)), end = max(end, swap_pairs(end));
     Mask more = (begin < end) & (broadcast(0.0f) < even);
     Float offset = fma(row, broadcast(PLANES * PLANE / 2.0f), begin + begin), dx = begin - x;
-    while (any(more)) {
+    const auto append = [&] {
       store(out.dx + found, compress(more, dx));
       store(out.dy + found, compress(more, dy));
       store_truncated(out.offset + found, compress(more, offset));
       found += count(more);
       begin += broadcast(COLUMNS), dx += broadcast(COLUMNS), offset += broadcast(2 * COLUMNS);
       more = more & (begin < end);
-    }
+    };
+    append();
+    append();  // needed or not: cheaper than a branch that nobody can predict
+    while (any(more)) append();
   }
   return found;
 }
@@ -124,6 +130,36 @@ GEN3D_INLINE Touch touch(const Record<CHANNELS>& splat, const Blocks& blocks, in
   t.weight = keep(t.blended, t.weight);
   t.after = flip_sign(t.stopped, before - t.weight);
   return t;
+}
+
+template <int CHANNELS>
+GEN3D_INLINE void prefetch(const Record<CHANNELS>& record) {  // it may lie on two cache lines
+  __builtin_prefetch(&record);
+  __builtin_prefetch(&record.depth_bits);
+}
+
+// Call visit(splat, place, blocks, begin, end) for splats from front to back until the tile is used up. Returns how many there were.
+template <int PLANES, int CHANNELS, class Visit>
+GEN3D_INLINE int walk(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, float log2_alpha_min,
+                      const TileMemory<PLANES>& tile, const Visit& visit) {
+  Blocks blocks;
+  int done = 0;
+  for (int batch = 1; done < count; batch++) {
+    int begin[BATCH + 1], size = 0;
+    begin[0] = 0;
+    while (size < BATCH && done + size < count && begin[size] < BATCH_BLOCKS) {
+      prefetch(records[order[std::min(done + size + PREFETCH, count - 1)]]);
+      begin[size + 1] = list_blocks<PLANES>(records[order[done + size]], area, log2_alpha_min, blocks, begin[size]);
+      size++;
+    }
+    for (int i = 0; i < size; i++) {
+      const int place = order[done + i];
+      visit(records[place], place, blocks, begin[i], begin[i + 1]);
+    }
+    done += size;
+    if (batch % USED_UP_EVERY == 0 && tile.used_up(area)) break;
+  }
+  return done;
 }
 
 }  // namespace gen3d

@@ -54,7 +54,7 @@ def gaussians():
 
     return Gaussians(
         means=torch.tensor([[0.0, 0.0, 0.0], [0.4, 0.1, 0.0], [-0.2, 0.3, 0.5]]),
-        scales=torch.full((3, 3), 0.1) * torch.tensor([[1.0], [2.0], [1.5]]),
+        scales=torch.full((3, 3), 0.03) * torch.tensor([[1.0], [2.0], [1.5]]),
         quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(3, 1),
         opacities=torch.tensor([0.9, 0.8, 0.7]),
         sh=torch.linspace(-1, 1, 36).reshape(3, 4, 3),
@@ -73,7 +73,7 @@ def splats(tmp_path, monkeypatch, gaussians):
 
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory):
-    """Twelve photos of 48 pixels around 300 coloured splats, with transforms.json."""
+    """Twelve photos of 48 pixels around a coloured ball of 300 splats, with transforms.json and grey points."""
     import json
 
     import torch
@@ -85,10 +85,10 @@ def photo_folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("toy")
     generator = torch.Generator().manual_seed(0)
-    means = torch.rand(300, 3, generator=generator) - 0.5
+    means = 0.5 * torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
     splats = Gaussians(
         means=means,
-        scales=torch.full((300, 3), 0.06),
+        scales=torch.full((300, 3), 0.08),
         quats=torch.nn.functional.normalize(torch.randn(300, 4, generator=generator), dim=-1),
         opacities=torch.full((300,), 0.9),
         sh=(2 * means)[:, None],
@@ -104,6 +104,11 @@ def photo_folder(tmp_path_factory):
         write_image(folder / name, images[index])
         frames.append({"file_path": name, "transform_matrix": pose.tolist()})
     focal = float(cameras.intrinsics[0, 0, 0])
-    meta = {"w": 48, "h": 48, "fl_x": focal, "fl_y": focal, "cx": 24.0, "cy": 24.0, "frames": frames}
+    lens = {"w": 48, "h": 48, "fl_x": focal, "fl_y": focal, "cx": 24.0, "cy": 24.0}
+    names = [f"property {kind}" for kind in ("float x", "float y", "float z", "uchar red", "uchar green", "uchar blue")]
+    header = ["ply", "format ascii 1.0", f"element vertex {len(means)}", *names, "end_header"]
+    rows = [" ".join([*(f"{value:.4f}" for value in point), "128 128 128"]) for point in means.tolist()]
+    (folder / "points.ply").write_text("\n".join([*header, *rows, ""]))
+    meta = {**lens, "ply_file_path": "points.ply", "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(meta))
     return folder

@@ -54,7 +54,8 @@ def test_the_log_is_written_even_when_quiet(clock):
         fit(bar, clock, steps=20, seconds=EVERY / 10)
         bar.note("81 photos to fit")
     assert stream.getvalue() == ""
-    assert log == ["fit 10/20 loss 0.09091 splats 1,010, 0:05 left", *log[1:-1], "fit done loss 0.04762 splats 1,020", "81 photos to fit"]
+    assert log[0] == "fit 10/20 loss 0.09091 splats 1,010, 0:05 left"
+    assert log[-2:] == ["fit done loss 0.04762 splats 1,020", "81 photos to fit"]
 
 
 def test_notes_reach_the_stream(clock):
@@ -79,8 +80,8 @@ def test_a_terminal_gets_a_bar_and_the_log_gets_lines(clock, monkeypatch):
 def test_a_terminal_is_left_as_it_was_after_an_error(clock, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
-    with pytest.raises(ValueError, match="in the fit"), Bar(stream=stream, clock=clock) as bar:
-        bar.start("fit", 10)
+    bar = Bar(stream=stream, clock=clock)
+    with pytest.raises(ValueError, match="in the fit"), bar:
         raise ValueError("in the fit")
     shown = stream.getvalue()
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # cursor hidden and shown again

@@ -315,6 +315,13 @@ class TestOpen:
         with pytest.raises(UsageError, match="is not empty"):
             Run.create(tmp_path, "photos", Job())
 
+    @pytest.mark.parametrize("change", [{"inputs": 3}, {"stages": []}, {"seed": "x"}, {"status": None}, {"notes": "word"}])
+    def test_a_manifest_with_a_wrong_type(self, tmp_path, change):
+        Run.create(tmp_path, "photos", Job())
+        (tmp_path / "run.json").write_text(json.dumps({**manifest_of(tmp_path), **change}))
+        with pytest.raises(BadInput, match=f"says {next(iter(change))} is"):
+            Run.open(tmp_path)
+
     def test_facts_of_later_versions_are_passed_over(self, tmp_path):
         Run.create(tmp_path, "photos", Job())
         facts = manifest_of(tmp_path)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from gen3d.pipeline.scenes.lenses import MODELS
 from gen3d.renderers.cameras import look_at, opencv_to_opengl
 from gen3d.renderers.quaternions import matrix_to_quaternion
-from PIL import Image
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
 POINTS = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.1], [0.0, 0.4, 0.0], [-0.5, 0.2, 0.3], [0.3, -0.3, -0.2]])

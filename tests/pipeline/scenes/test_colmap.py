@@ -4,11 +4,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.colmap import read_colmap
 from gen3d.pipeline.scenes.reading import read_scene
 from gen3d.pipeline.scenes.settings import SceneSettings
-from PIL import Image
 
 SETTINGS = SceneSettings(max_size=64)
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.lenses import MODELS, Lens, make_lens, undistort
 

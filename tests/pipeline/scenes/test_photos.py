@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.lenses import Lens
 from gen3d.pipeline.scenes.photos import develop, photo_size
 from gen3d.pipeline.scenes.shots import Shot
-from PIL import Image
 
 
 def shot(photo, lens=None, mask=None):

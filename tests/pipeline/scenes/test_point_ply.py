@@ -3,6 +3,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.point_ply import read_point_ply
 

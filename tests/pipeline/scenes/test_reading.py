@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.scenes.lenses import Lens
 from gen3d.pipeline.scenes.reading import FORMATS, estimate_up, orient_scene, read_scene, split_shots

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.renderers.cameras import Cameras, pinhole, rigid_inverse
 

@@ -4,11 +4,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.reading import read_scene
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.transforms import read_transforms, write_transforms
-from PIL import Image
 
 SETTINGS = SceneSettings(max_size=64)
 
@@ -19,7 +20,7 @@ def names(views):
 
 def test_photos_and_cameras_match(make_folder, scene_points):
     folder = make_folder()
-    points, colors, project = scene_points
+    _, colors, project = scene_points
     scene = read_scene(folder.write_json(), SETTINGS)
     assert names(scene.test) == ["photo00.png"]
     assert names(scene.train) == folder.names[1:]
