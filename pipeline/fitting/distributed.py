@@ -29,6 +29,12 @@ def sum_over_processes(*tensors: Tensor) -> list[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
+def leave_processes() -> None:
+    """Stop being one of several processes, so that this one can go on alone."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:

@@ -15,7 +15,7 @@ import torch
 
 from gen3d.errors import Interrupted, UsageError
 from gen3d.files import atomic_path
-from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port
+from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port, leave_processes
 from gen3d.pipeline.fitting.module import GaussianFitting
 from gen3d.pipeline.fitting.schedule import Schedule
 from gen3d.pipeline.fitting.settings import FittingSettings
@@ -92,6 +92,7 @@ def fit(job: FitJob, progress: Progress) -> Gaussians:
         return _fit_as(0, job, progress, port)
     finally:
         torch.set_num_threads(threads)
+        leave_processes()
         for process in others:
             process.join(timeout=10)
             process.kill()

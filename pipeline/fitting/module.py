@@ -88,39 +88,43 @@ class GaussianFitting(pl.LightningModule):
         self.figures = {"loss": loss, "splats": self.splats.count}
 
     def backward_of_step(self, step: int) -> Tensor:
-        """Gradients of this process's share of the step's loss; the share itself is returned."""
+        """Gradients of this process's share of the step's loss; the share itself is returned.
+
+        Views go one after the other, each from the raw parameters: two processes then add up the same two gradients as
+        one process with two views does, to the last bit.
+        """
         scale, everywhere = self.schedule.reduction(step), self.settings.views_per_step
         chosen = views_of_step(self.seed, step, len(self.photos[scale]), everywhere)
-        mine = range(process_rank(), everywhere, process_count())
-        splats = self.splats.activated(self.schedule.sh_degree(step))
-        terms, seen = [], []
-        for slot in mine:
-            background = self._background(step, slot)
-            term, offsets, radii = self._view_loss(splats, self.photos[scale][chosen[slot]], chosen[slot], background)
-            terms.append(term)
-            seen.append((offsets, radii, self.photos[scale][chosen[slot]].camera))
-        loss = torch.stack(terms).sum() / everywhere + self._regularizers(splats) / process_count()
-        loss.backward()
-        for offsets, radii, camera in seen:
+        share = torch.zeros((), device=self.device)
+        for slot in range(process_rank(), everywhere, process_count()):
+            index = chosen[slot]
+            splats = self.splats.activated(self.schedule.sh_degree(step))
+            offsets = self._screen_offsets(splats)
+            loss, radii = self._view_loss(splats, offsets, self.photos[scale][index], index, self._background(step, slot))
+            loss = (loss + self._regularizers(splats)) / everywhere
+            loss.backward()
+            share += loss.detach()
             if offsets is not None and offsets.grad is not None:
-                half_size = offsets.new_tensor([camera.width / 2, camera.height / 2]) * everywhere
-                self.densification.observe(offsets.grad[0] * half_size, radii)
-        return loss.detach()
+                camera = self.photos[scale][index].camera
+                half_size = offsets.new_tensor([camera.width / 2, camera.height / 2])
+                self.densification.observe(offsets.grad[0] * half_size * everywhere, radii)
+        return share
+
+    def _screen_offsets(self, splats: Gaussians) -> Tensor | None:
+        if not self.densification.needs_screen_gradients:
+            return None
+        return splats.means.new_zeros(1, splats.count, 2, requires_grad=True)
 
     def _view_loss(
-        self, splats: Gaussians, photo: Photo, index: int, background: Float[Tensor, " 3"]
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        self, splats: Gaussians, offsets: Tensor | None, photo: Photo, index: int, background: Float[Tensor, " 3"]
+    ) -> tuple[Tensor, Tensor]:
+        """(1 - λ) L1 + λ (1 - SSIM) of one photo (Kerbl et al. 2023, equation 7), and the radii of the splats in it."""
         camera = photo.camera if self.cameras is None else self.cameras(photo.camera, index)
-        offsets = None
-        if self.densification.needs_screen_gradients:
-            offsets = splats.means.new_zeros(1, splats.count, 2, requires_grad=True)
-        drawn = rasterize(
-            splats, camera, background=background, settings=self.raster, screen_offsets=offsets, backend=self.backend
-        )
+        drawn = rasterize(splats, camera, background=background, settings=self.raster, screen_offsets=offsets, backend=self.backend)
         image = drawn.rgb if self.exposures is None else self.exposures(drawn.rgb, index)
         l1, ssim = l1_ssim(image, photo.target(background), photo.weights())
         weight = self.settings.ssim_weight
-        return (1 - weight) * l1 + weight * (1 - ssim), offsets, drawn.radii[0]
+        return (1 - weight) * l1 + weight * (1 - ssim), drawn.radii[0]
 
     def _regularizers(self, splats: Gaussians) -> Tensor:
         """Weighted mean opacity and mean scale (Kheradmand et al. 2024, section 4.4)."""

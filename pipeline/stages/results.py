@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gen3d.errors import MissingDependency, MissingWeights
+from gen3d.errors import Gen3DError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.evaluation.metrics import evaluate_views
 from gen3d.pipeline.formats.images import contact_sheet, to_uint8, write_image
@@ -63,7 +63,8 @@ class Evaluate:
         if reason:
             self.folder.note(reason)
         progress.start(self.name, 1)
-        result = evaluate_views(state.fitted, state.scene.test, background=background_of(state.scene.test), backend=self.backend, lpips=lpips)
+        views = state.scene.test
+        result = evaluate_views(state.fitted, views, background=background_of(views), backend=self.backend, lpips=lpips)
         self.folder.write_metrics(result.to_json() | {"splats": state.fitted.count})
         progress.finish()
         return state
@@ -93,7 +94,7 @@ def lpips_or_reason() -> tuple[Lpips | None, str]:
     """The LPIPS network, or a sentence that says why the metric is absent."""
     try:
         return load_lpips("alex"), ""
-    except (MissingWeights, MissingDependency) as error:
+    except Gen3DError as error:
         return None, f"LPIPS is absent: {error}"
 
 

@@ -141,7 +141,11 @@ GEN3D_INLINE Float select(Mask m, Float a, Float b) {
 GEN3D_INLINE Float min(Float a, Float b) { return select(a < b, a, b); }
 GEN3D_INLINE Float max(Float a, Float b) { return select(b < a, a, b); }
 GEN3D_INLINE Float sqrt(Float a) { return {Native{std::sqrt(a.v[0]), std::sqrt(a.v[1]), std::sqrt(a.v[2]), std::sqrt(a.v[3])}}; }
-GEN3D_INLINE Float floor(Float a) { return {Native{std::floor(a.v[0]), std::floor(a.v[1]), std::floor(a.v[2]), std::floor(a.v[3])}}; }
+GEN3D_INLINE Float floor(Float a) {  // SSE2 has no rounding: through integers, with what does not fit cut off
+  a = min(max(a, broadcast(-1e9f)), broadcast(1e9f));
+  const Native whole = __builtin_convertvector(__builtin_convertvector(a.v, NativeInt), Native);
+  return Float{whole} - keep({a.v < whole}, broadcast(1.0f));
+}
 GEN3D_INLINE Float flip_sign(Mask m, Float a) {
   return {reinterpret_cast<Native>(reinterpret_cast<NativeInt>(a.v) ^ (m.v & INT32_MIN))};
 }
@@ -150,7 +154,10 @@ GEN3D_INLINE Float reciprocal(Float a) { return broadcast(1.0f) / a; }
 GEN3D_INLINE Float shift_into_exponent(Float mantissa, Float rounded) {
   return {reinterpret_cast<Native>(reinterpret_cast<NativeInt>(mantissa.v) + (reinterpret_cast<NativeInt>(rounded.v) << 23))};
 }
-GEN3D_INLINE void store_truncated(int32_t* p, Float a) { for (int i = 0; i < LANES; i++) p[i] = static_cast<int32_t>(a.v[i]); }
+GEN3D_INLINE void store_truncated(int32_t* p, Float a) {
+  const NativeInt whole = __builtin_convertvector(a.v, NativeInt);
+  std::memcpy(p, &whole, sizeof whole);
+}
 GEN3D_INLINE Float compress(Mask m, Float a) {
   Float packed = a;
   for (int i = 0, filled = 0; i < LANES; i++) {

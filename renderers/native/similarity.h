@@ -13,7 +13,7 @@ constexpr int RADIUS = 5;
 constexpr int TAPS = 2 * RADIUS + 1;
 constexpr int COLOURS = 3;
 constexpr int MAPS = 3;  // derivatives of SSIM by the blurred image, its blurred square and the blurred product
-constexpr int BAND = 24;
+constexpr int BAND = 32;
 constexpr float C1 = 0.01f * 0.01f, C2 = 0.03f * 0.03f;
 
 struct Window {
@@ -35,6 +35,30 @@ GEN3D_INLINE Float blur_row(const float* padded_row, int64_t i, const Window& wi
   return total;
 }
 
+// The four things that get blurred: image, target, sum of squares and product.
+inline void prepare(const float* a, const float* b, int64_t size, float* const* line) {
+  float *__restrict line_a = line[0], *__restrict line_b = line[1], *__restrict squares = line[2], *__restrict product = line[3];
+  int64_t i = 0;
+  for (; i + LANES <= size; i += LANES) {
+    const Float va = load(a + i), vb = load(b + i);
+    store(line_a + i, va), store(line_b + i, vb);
+    store(squares + i, fma(va, va, vb * vb)), store(product + i, va * vb);
+  }
+  for (; i < size; i++) line_a[i] = a[i], line_b[i] = b[i], squares[i] = a[i] * a[i] + b[i] * b[i], product[i] = a[i] * b[i];
+}
+
+// out = sum over k of window[k] rows[k]
+inline void blur_column(const float* const* rows, int64_t size, const Window& given, float* __restrict out) {
+  const Window window = given;
+  const float* row[TAPS];
+  std::copy_n(rows, TAPS, row);
+  for (int64_t i = 0; i < size; i += LANES) {
+    Float total = broadcast(window.weight[0]) * load(row[0] + i);
+    for (int k = 1; k < TAPS; k++) total = fma(broadcast(window.weight[k]), load(row[k] + i), total);
+    store(out + i, total);
+  }
+}
+
 // A ring of the last TAPS rows, each row split into PLANES, blurred along the row already.
 template <int PLANES>
 struct RowRing {
@@ -48,15 +72,16 @@ struct RowRing {
 // gradient_maps, when not null: [images, height, MAPS, 3 width], derivatives of the SSIM sum, blurred along rows.
 inline void similarity(int64_t images, int64_t height, int64_t width, const float* image, const float* target, const float* weights,
                        float* gradient_maps, double* sums, int threads) {
-  const Window window;
+  const Window shared_window;
   const int64_t bands = (height + BAND - 1) / BAND, row_size = COLOURS * width;
   std::vector<double> partial(static_cast<size_t>(3 * images * bands));
   Pool::shared().run(static_cast<int>(images * bands), threads, [&](int task) {
+    const Window window = shared_window;  // a copy that no store can alias
     const int64_t picture = task / bands, top = task % bands * BAND, bottom = std::min(height, top + BAND);
     const float* a_rows = image + picture * height * row_size;
     const float* b_rows = target + picture * height * row_size;
     RowRing<4> ring(width);  // blurred image, target, sum of squares, product
-    std::vector<float> lines(static_cast<size_t>(4 * ring.stride)), spread(static_cast<size_t>(row_size + LANES), 1.0f);
+    std::vector<float> lines(static_cast<size_t>(4 * ring.stride)), padded_lines(lines), spread(static_cast<size_t>(row_size + LANES), 1.0f), difference(spread);
     std::vector<float> derivative(static_cast<size_t>(MAPS * ring.stride));
     double l1 = 0, ssim = 0, total = 0;
     for (int64_t y = top - RADIUS; y < bottom + RADIUS; y++) {
@@ -65,37 +90,36 @@ inline void similarity(int64_t images, int64_t height, int64_t width, const floa
       } else {
         const float *a = a_rows + y * row_size, *b = b_rows + y * row_size;
         float* line[4];
-        for (int plane = 0; plane < 4; plane++) line[plane] = lines.data() + plane * ring.stride + PAD;
-        for (int64_t i = 0; i < row_size; i++) {
-          line[0][i] = a[i], line[1][i] = b[i];
-          line[2][i] = a[i] * a[i] + b[i] * b[i], line[3][i] = a[i] * b[i];
-        }
+        for (int plane = 0; plane < 4; plane++) line[plane] = padded_lines.data() + plane * ring.stride + PAD;
+        prepare(a, b, row_size, line);
         for (int plane = 0; plane < 4; plane++) {
           float* out = ring.row(y, plane);
-          for (int64_t i = 0; i < row_size; i += LANES) store(out + i, blur_row(line[plane] - PAD, i, window));
+          const float* source = line[plane] - PAD;
+          for (int64_t i = 0; i < row_size; i += LANES) store(out + i, blur_row(source, i, window));
         }
       }
       const int64_t middle = y - RADIUS;
       if (middle < top) continue;
       const float* weight_row = weights == nullptr ? nullptr : weights + (picture * height + middle) * width;
-      if (weight_row != nullptr)
+      if (weight_row != nullptr) {
         for (int64_t i = 0; i < row_size; i++) spread[i] = weight_row[i / COLOURS];
-      for (int64_t x = 0; x < width; x++) total += weight_row == nullptr ? 1.0f : weight_row[x];
+        for (int64_t x = 0; x < width; x++) total += weight_row[x];
+      } else {
+        total += static_cast<double>(width);
+      }
+      // Whole vectors read past the end of a row, so the differences come from a padded copy.
       const float *a = a_rows + middle * row_size, *b = b_rows + middle * row_size;
-      float row_l1 = 0;
-      for (int64_t i = 0; i < row_size; i++) row_l1 += spread[i] * std::fabs(a[i] - b[i]);
-      l1 += row_l1;
-      const float* rows[4][TAPS];
-      for (int plane = 0; plane < 4; plane++)
-        for (int k = 0; k < TAPS; k++) rows[plane][k] = ring.row(middle - RADIUS + k, plane);
-      Float row_ssim = broadcast(0.0f);
+      for (int64_t i = 0; i < row_size; i++) difference[i] = std::fabs(a[i] - b[i]);
+      for (int plane = 0; plane < 4; plane++) {
+        const float* rows[TAPS];
+        for (int k = 0; k < TAPS; k++) rows[k] = ring.row(middle - RADIUS + k, plane);
+        blur_column(rows, row_size, window, lines.data() + plane * ring.stride);
+      }
+      Float row_l1 = broadcast(0.0f), row_ssim = broadcast(0.0f);
       const Float numbers = lane_numbers(), size = broadcast(static_cast<float>(row_size));
       for (int64_t i = 0; i < row_size; i += LANES) {
         Float blurred[4];
-        for (int plane = 0; plane < 4; plane++) {
-          blurred[plane] = broadcast(window.weight[0]) * load(rows[plane][0] + i);
-          for (int k = 1; k < TAPS; k++) blurred[plane] = fma(broadcast(window.weight[k]), load(rows[plane][k] + i), blurred[plane]);
-        }
+        for (int plane = 0; plane < 4; plane++) blurred[plane] = load(lines.data() + plane * ring.stride + i);
         const Float mean_a = blurred[0], mean_b = blurred[1];
         const Float product = mean_a * mean_b, squares = fma(mean_a, mean_a, mean_b * mean_b);
         const Float luminance = 2.0f * product + C1, structure = 2.0f * (blurred[3] - product) + C2;
@@ -104,19 +128,19 @@ inline void similarity(int64_t images, int64_t height, int64_t width, const floa
         const Mask real = numbers + static_cast<float>(i) < size;
         const Float weight = keep(real, load(spread.data() + i)), value = luminance * structure * inverse;
         row_ssim = fma(weight, value, row_ssim);
+        row_l1 = fma(weight, load(difference.data() + i), row_l1);
         if (gradient_maps != nullptr) {
           // value = luminance structure / (luminance_norm structure_norm)
-          const Float common = weight * inverse;
-          const Float by_product = 2.0f * luminance * common;                     // by the blurred product
-          const Float by_square = -(weight * value / structure_norm);             // by the blurred sum of squares
-          const Float by_mean = 2.0f * mean_b * (structure - luminance) * common  // by the blurred image
-                                - 2.0f * mean_a * weight * value * (broadcast(1.0f) / luminance_norm - broadcast(1.0f) / structure_norm);
+          const Float common = weight * inverse, weighted = value * common;
+          const Float by_product = 2.0f * luminance * common;     // by the blurred product
+          const Float by_square = -(weighted * luminance_norm);   // by the blurred sum of squares
+          const Float by_mean = 2.0f * (mean_b * (structure - luminance) * common - mean_a * weighted * (structure_norm - luminance_norm));
           store(derivative.data() + PAD + i, keep(real, by_mean));
           store(derivative.data() + ring.stride + PAD + i, keep(real, by_square));
           store(derivative.data() + 2 * ring.stride + PAD + i, keep(real, by_product));
         }
       }
-      ssim += sum(row_ssim);
+      l1 += sum(row_l1), ssim += sum(row_ssim);
       if (gradient_maps != nullptr)
         for (int map = 0; map < MAPS; map++) {
           const float* line = derivative.data() + map * ring.stride;

@@ -41,7 +41,7 @@ def test_fitting_improves_the_held_out_view(scene, strategy):
     settings = replace(SETTINGS, densify=replace(SETTINGS.densify, strategy=strategy))
     before = quality(job(scene, 1).initial, scene.test[0])
     fitted = fit(job(scene, 150, settings), Silent())
-    assert quality(fitted, scene.test[0]) > before + 6
+    assert quality(fitted, scene.test[0]) > before + 4
     assert fitted.degree == 1
 
 
