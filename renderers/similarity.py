@@ -119,9 +119,7 @@ class _Similarity(torch.autograd.Function):
         gradient = torch.empty_like(images)
         scales = (float(v_l1) / ctx.total, float(v_ssim) / ctx.total)
         inputs = map(_address, (images, targets, weights, maps))
-        library.load().call(
-            "gen3d_similarity_backward", *images.shape[:-1], *inputs, *scales, gradient.data_ptr(), torch.get_num_threads()
-        )
+        library.load().call("gen3d_similarity_backward", *images.shape[:-1], *inputs, *scales, gradient.data_ptr(), torch.get_num_threads())
         return gradient, None, None
 
 

@@ -108,9 +108,7 @@ def _replica(rank: int, job: FitJob, port: int, threads: int) -> None:
 
 def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
     schedule = Schedule(job.settings, steps=job.steps, initial_count=job.initial.count)
-    module = GaussianFitting(
-        job.initial, job.photos, schedule, extent=job.extent, seed=job.seed, backend=job.machine.backend
-    )
+    module = GaussianFitting(job.initial, job.photos, schedule, extent=job.extent, seed=job.seed, backend=job.machine.backend)
     count = job.machine.devices
     strategy = ReplicatedStrategy(cluster_environment=LocalProcesses(rank, count, port)) if count > 1 else "auto"
     callbacks: list[pl.Callback] = [_Reporter(progress)]

@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -78,6 +79,7 @@ class GaussianFitting(pl.LightningModule):
         """One step: render, compare, move the splats, change their number when due."""
         step = self.global_step
         counted = self.optimizers()  # Lightning's wrapper, whose step() is what global_step counts
+        assert isinstance(counted, LightningOptimizer)  # for the type checker: there is one optimiser
         optimizer = counted.optimizer
         self._set_rates(optimizer, step)
         loss = self._share(self.backward_of_step(step))

@@ -7,6 +7,8 @@ import torch
 
 from gen3d.pipeline.fitting.settings import FittingSettings
 
+FEWEST_CHANGES = 12  # while splats may be added
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -39,10 +41,16 @@ class Schedule:
         """Exponential decay of the position rate from 1 to `rates.means_end`."""
         return self.settings.rates.means_end ** self.fraction(step)
 
+    @property
+    def interval(self) -> int:
+        """Steps between two changes of the splats: `densify.every`, less in a fit so short that it would see few."""
+        densify = self.settings.densify
+        return max(1, min(densify.every, int((densify.stop - densify.start) * self.steps / FEWEST_CHANGES)))
+
     def densifies(self, step: int) -> bool:
         """Whether splats are added or removed after `step`."""
         densify = self.settings.densify
-        due = (step + 1) % densify.every == 0
+        due = (step + 1) % self.interval == 0
         return due and densify.start <= self.fraction(step) < densify.prune_stop
 
     def grows(self, step: int) -> bool:

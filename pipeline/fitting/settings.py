@@ -39,7 +39,7 @@ class DensifySettings:
         start: fraction of the steps before the first change.
         stop: fraction of the steps after which nothing is added.
         prune_stop: fraction of the steps after which nothing is removed.
-        every: steps between two changes.
+        every: steps between two changes; short fits change at least a dozen times while they grow.
         prune_opacity: splats fainter than this are removed or relocated.
         noise: MCMC only: rate of the position noise.
     """

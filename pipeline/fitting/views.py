@@ -56,8 +56,8 @@ class Photo:
 
     def to(self, device: torch.device) -> Self:
         """The photo on a device."""
-        move = [None if tensor is None else tensor.to(device) for tensor in (self.image, self.alpha, self.mask)]
-        return replace(self, image=move[0], alpha=move[1], mask=move[2], camera=self.camera.to(device))
+        alpha, mask = (None if tensor is None else tensor.to(device) for tensor in (self.alpha, self.mask))
+        return replace(self, image=self.image.to(device), alpha=alpha, mask=mask, camera=self.camera.to(device))
 
     def target(self, background: Float[Tensor, " 3"]) -> Float[Tensor, "1 h w 3"]:
         """What a render over `background` should look like."""

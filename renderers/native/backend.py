@@ -1,7 +1,7 @@
 """The native rasterizer: C++ kernels for float32 splats on a CPU, with gradients."""
 
 from ctypes import byref
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from gen3d.errors import BadInput
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.native.library import Frame, Gradients, ImageGradients, Images, Settings, Splats, View, failure, load
+from gen3d.renderers.native.library import Gradients, ImageGradients, Images, Settings, Splats, View, failure, load
 from gen3d.renderers.projection import facing_normals
 from gen3d.renderers.rendering import RasterSettings, Rendering
 
@@ -58,7 +58,7 @@ def rasterize(
         width=cameras.width,
         height=cameras.height,
         intrinsics=cameras.intrinsics.detach().contiguous(),
-        settings=Settings(**asdict(settings)),
+        settings=Settings(*(getattr(settings, name) for name, _ in Settings._fields_)),
         median="median_depth" in channels,
         recording=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors),
     )
@@ -192,10 +192,6 @@ class _Rasterize(torch.autograd.Function):
                         *(workspace, next(frames).handle, byref(splats), byref(seen), byref(job.settings)),
                         *(byref(images), byref(gradients), threads),
                     )
-        if rgb.shape[1] == 0:
-            for t in result:
-                if t is not None:
-                    t.zero_()
         return None, *(t if want else None for t, want in zip(result, wanted, strict=True))
 
 

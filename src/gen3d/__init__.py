@@ -14,7 +14,7 @@ _PUBLIC = {
     "load": "gen3d.pipeline.asset",
 }
 
-__all__ = ["Asset", "__version__", "load", "photos_to_3d"]  # noqa: F822  (resolved by __getattr__)
+__all__ = ["Asset", "__version__", "load", "photos_to_3d"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The front door `rasterize` as raster_bench's bench.py wants it: float32 tensors in, pictures and autograd gradients out.
 
-    python bench.py --inputs inputs --impl gen3d=tests/benchmarks/raster_adapter.py
+`python bench.py --inputs inputs --impl gen3d=tests/benchmarks/raster_adapter.py`
 """
 
 import torch

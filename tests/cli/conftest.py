@@ -109,6 +109,6 @@ def photo_folder(tmp_path_factory):
     header = ["ply", "format ascii 1.0", f"element vertex {len(means)}", *names, "end_header"]
     rows = [" ".join([*(f"{value:.4f}" for value in point), "128 128 128"]) for point in means.tolist()]
     (folder / "points.ply").write_text("\n".join([*header, *rows, ""]))
-    meta = {**lens, "ply_file_path": "points.ply", "frames": frames}
+    meta = {**lens, "ply_file_path": str(folder / "points.ply"), "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(meta))
     return folder

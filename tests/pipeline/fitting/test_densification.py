@@ -132,9 +132,7 @@ def test_copies_share_opacity_and_scale_as_the_paper_says():
     new, scales = shared_opacity_and_scale(opacities, torch.ones(4, 3), copies)
     for i, (opacity, n) in enumerate(zip(opacities.tolist(), copies.tolist(), strict=True)):
         expected = 1 - (1 - opacity) ** (1 / n)
-        total = sum(
-            math.comb(j - 1, k) * (-1) ** k * expected ** (k + 1) / math.sqrt(k + 1) for j in range(1, n + 1) for k in range(j)
-        )
+        total = sum(math.comb(j - 1, k) * (-1) ** k * expected ** (k + 1) / math.sqrt(k + 1) for j in range(1, n + 1) for k in range(j))
         assert new[i] == pytest.approx(expected, rel=1e-5)
         assert scales[i, 0] == pytest.approx(opacity / total, rel=1e-5)
 

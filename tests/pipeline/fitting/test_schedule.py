@@ -31,21 +31,30 @@ def test_mixed_seeds_are_distinct_and_fit_a_generator():
 
 
 def test_a_schedule_from_start_to_end():
-    settings = FittingSettings(sh_degree=2, half_resolution=0.25, densify=DensifySettings(cap=1000, every=10, start=0.1, stop=0.5, prune_stop=0.8))
-    schedule = Schedule(settings, steps=200, initial_count=100)
-    assert [schedule.reduction(step) for step in (0, 49, 50, 199)] == [2, 2, 1, 1]
-    assert [schedule.sh_degree(step) for step in (0, 33, 34, 67, 100, 199)] == [0, 0, 1, 2, 2, 2]
+    densify = DensifySettings(cap=1000, every=10, start=0.1, stop=0.5, prune_stop=0.8)
+    settings = FittingSettings(sh_degree=2, half_resolution=0.25, densify=densify)
+    schedule = Schedule(settings, steps=400, initial_count=100)
+    assert [schedule.reduction(step) for step in (0, 99, 100, 399)] == [2, 2, 1, 1]
+    assert [schedule.sh_degree(step) for step in (0, 66, 67, 134, 200, 399)] == [0, 0, 1, 2, 2, 2]
     assert schedule.decay(0) == 1
-    assert schedule.decay(200) == pytest.approx(settings.rates.means_end)
-    assert not schedule.densifies(9)  # due, but before the start
-    assert schedule.densifies(29)
-    assert not schedule.densifies(30)
-    assert not schedule.densifies(169)  # after the end of pruning
-    assert schedule.grows(99)
-    assert not schedule.grows(100)
-    assert schedule.target_count(99) == 1000
-    assert schedule.target_count(49) == 550
+    assert schedule.decay(400) == pytest.approx(settings.rates.means_end)
+    assert not schedule.densifies(29)  # due, but before the start
+    assert schedule.densifies(49)
+    assert not schedule.densifies(50)
+    assert not schedule.densifies(329)  # after the end of pruning
+    assert schedule.grows(199)
+    assert not schedule.grows(200)
     assert schedule.target_count(199) == 1000
+    assert schedule.target_count(99) == 550
+    assert schedule.target_count(399) == 1000
+
+
+def test_short_fits_change_often_enough():
+    settings = FittingSettings(densify=DensifySettings(every=100, start=0.0, stop=0.5))
+    for steps in (60, 600, 6000):
+        schedule = Schedule(settings, steps=steps, initial_count=1)
+        assert sum(schedule.densifies(step) for step in range(steps // 2)) >= min(12, steps // 2)
+    assert Schedule(settings, steps=6000, initial_count=1).interval == 100
 
 
 def test_checkpoints_are_spread_evenly_and_leave_out_the_end():
