@@ -24,6 +24,7 @@ from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.gaussians import Gaussians
 
 FIGURES_EVERY = 10  # steps between two reports
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,9 @@ def fit(job: FitJob, progress: Progress) -> Gaussians:
 
 
 def _replica(rank: int, job: FitJob, port: int, threads: int) -> None:
-    """A process beside the first one. Ctrl-C reaches all of them; the first decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process beside the first one. Signals reach all of them; the first decides what they mean."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(max(1, threads))
     with _quiet_lightning():
         _fit_as(rank, job, Silent(), port)
@@ -111,10 +113,10 @@ def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
     module = GaussianFitting(job.initial, job.photos, schedule, extent=job.extent, seed=job.seed, backend=job.machine.backend)
     count = job.machine.devices
     strategy = ReplicatedStrategy(cluster_environment=LocalProcesses(rank, count, port)) if count > 1 else "auto"
-    callbacks: list[pl.Callback] = [_Reporter(progress)]
+    callbacks: list[pl.Callback] = [_Interrupts(), _Reporter(progress)]
     if job.checkpoint is not None:
         callbacks.append(_Saver(job.checkpoint))
-    with _quiet_lightning(), _graceful_interrupt(module):
+    with _quiet_lightning(), _signals_put_back():
         trainer = pl.Trainer(
             accelerator=job.machine.accelerator,
             devices=count,
@@ -167,22 +169,35 @@ class _Saver(pl.Callback):
             trainer.save_checkpoint(self.path)  # takes part in gathering the state, writes nothing
 
 
+class _Interrupts(pl.Callback):
+    """The first Ctrl-C or SIGTERM lets the step end and the checkpoint be written; the second one stops at once."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: GaussianFitting) -> None:  # type: ignore[override]
+        """Take the signals; Lightning has put its own handlers by now."""
+        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            module.interrupted = True
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+        for number in SIGNALS:
+            signal.signal(number, on_signal)
+
+
 @contextmanager
-def _graceful_interrupt(module: GaussianFitting) -> Iterator[None]:
-    """The first Ctrl-C lets the step end and the checkpoint be written; the second one stops at once."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+def _signals_put_back() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        module.interrupted = True
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, on_signal)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from gen3d.ranges import UNLIMITED, check_ranges
+
+POSITIVE, FRACTION, COUNT = (1e-12, UNLIMITED), (0.0, 1.0), (1, UNLIMITED)
+NOT_NEGATIVE = (0.0, UNLIMITED)
+
 
 @dataclass(frozen=True)
 class RateSettings:
@@ -24,6 +29,10 @@ class RateSettings:
     opacities: float = 5e-2
     sh0: float = 5e-3
     sh_rest: float = 1e-3
+
+    def __post_init__(self) -> None:
+        rates = ("means", "scales", "quats", "opacities", "sh0", "sh_rest")
+        check_ranges(self, means_end=(1e-12, 1.0), **dict.fromkeys(rates, NOT_NEGATIVE))
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,10 @@ class DensifySettings:
     every: int = 100
     prune_opacity: float = 5e-3
     noise: float = 5e5
+
+    def __post_init__(self) -> None:
+        check_ranges(self, cap=COUNT, every=COUNT, reset_every=NOT_NEGATIVE, grow_gradient=NOT_NEGATIVE, noise=NOT_NEGATIVE)
+        check_ranges(self, start=FRACTION, stop=FRACTION, prune_stop=FRACTION, prune_opacity=(1e-6, 0.5))
 
 
 @dataclass(frozen=True)
@@ -95,3 +108,10 @@ class FittingSettings:
     rates: RateSettings = field(default_factory=RateSettings)
     densify: DensifySettings = field(default_factory=DensifySettings)
     checkpoints: int = 10
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, steps=NOT_NEGATIVE, seconds=POSITIVE, views_per_step=COUNT, initial_splats=(10, UNLIMITED), checkpoints=NOT_NEGATIVE
+        )
+        check_ranges(self, sh_degree=(0, 3), half_resolution=FRACTION, ssim_weight=FRACTION)
+        check_ranges(self, opacity_regularizer=NOT_NEGATIVE, scale_regularizer=NOT_NEGATIVE)

@@ -53,8 +53,8 @@ def photos_to_3d(
     stages: list[Stage[PhotosState]] = [
         FitSplats(run, settings, machine),
         Export(run),
-        Evaluate(run, settings.backend),
-        Preview(run, settings.backend),
+        Evaluate(run, machine),
+        Preview(run, machine),
     ]
     state = run_chain(stages, PhotosState(scene), run, progress)
     return Asset(state.fitted, provenance={"verb": "photos", "run": str(run.folder), "seed": settings.seed})
@@ -92,6 +92,7 @@ def choose_machine(settings: PhotosSettings) -> Machine:
 def load_scene(folder: Path, settings: PhotosSettings, run: Run, progress: Progress) -> Scene:
     """Photos and cameras, upright; the cameras that are used and the transform that was applied go into the run."""
     scene = orient_scene(read_scene(folder, SceneSettings(max_size=settings.max_size, holdout=settings.holdout)))
+    run.record(world_from_source=scene.world_from_source.tolist())
     write_transforms(run.cameras / "transforms.json", scene.views)
     progress.note(f"{len(scene.train)} photos to fit, {len(scene.test)} held out, {_points(scene)}")
     return scene

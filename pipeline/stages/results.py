@@ -10,6 +10,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.evaluation.metrics import evaluate_views
+from gen3d.pipeline.fitting.fit import Machine
 from gen3d.pipeline.formats.images import contact_sheet, to_uint8, write_image
 from gen3d.pipeline.formats.video import write_video
 from gen3d.pipeline.paths import around_scene
@@ -18,6 +19,7 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.scene import View
 from gen3d.pipeline.stages.state import PhotosState
 from gen3d.priors.perceptual import Lpips, load_lpips
+from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
@@ -26,6 +28,7 @@ SECONDS, FRAMES_PER_SECOND = 4, 24
 SHEET_PHOTOS = 6
 LONGEST_SIDE = 768  # pixels, of the video
 WHITE = (1.0, 1.0, 1.0)
+LPIPS = "lpips-alex"
 
 
 class Export:
@@ -49,9 +52,9 @@ class Evaluate:
 
     name = "evaluate"
 
-    def __init__(self, run: Run, backend: str) -> None:
+    def __init__(self, run: Run, machine: Machine) -> None:
         self.folder = run
-        self.backend = backend
+        self.machine = machine
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Render every photo that was held out and compare."""
@@ -60,11 +63,13 @@ class Evaluate:
             self.folder.write_metrics({"views": 0, "splats": state.fitted.count})
             return state
         lpips, reason = lpips_or_reason()
-        if reason:
+        if lpips is None:
             self.folder.note(reason)
+        else:
+            self.folder.record(weights=(weight_facts(LPIPS),))
         progress.start(self.name, 1)
-        views = state.scene.test
-        result = evaluate_views(state.fitted, views, background=background_of(views), backend=self.backend, lpips=lpips)
+        views, gaussians = state.scene.test, state.fitted.to(self.machine.accelerator)
+        result = evaluate_views(gaussians, views, background=background_of(views), backend=self.machine.backend, lpips=lpips)
         self.folder.write_metrics(result.to_json() | {"splats": state.fitted.count})
         progress.finish()
         return state
@@ -75,17 +80,18 @@ class Preview:
 
     name = "preview"
 
-    def __init__(self, run: Run, backend: str) -> None:
+    def __init__(self, run: Run, machine: Machine) -> None:
         self.folder = run
-        self.backend = backend
+        self.machine = machine
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Render and write both."""
         views = state.scene.test or state.scene.train
-        background = background_of(views)
-        write_image(self.folder.previews / "contact_sheet.png", comparison_sheet(state.fitted, views, background, self.backend))
+        background, backend = background_of(views), self.machine.backend
+        gaussians = state.fitted.to(self.machine.accelerator)
+        write_image(self.folder.previews / "contact_sheet.png", comparison_sheet(gaussians, views, background, backend))
         path = around_scene(same_size(state.scene.train), SECONDS * FRAMES_PER_SECOND)
-        frames = flight(state.fitted, path, background, self.backend, progress)
+        frames = flight(gaussians, path, background, backend, progress)
         write_video(self.folder.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
         return state
 
@@ -93,9 +99,15 @@ class Preview:
 def lpips_or_reason() -> tuple[Lpips | None, str]:
     """The LPIPS network, or a sentence that says why the metric is absent."""
     try:
-        return load_lpips("alex"), ""
+        return load_lpips(LPIPS.removeprefix("lpips-")), ""
     except Gen3DError as error:
         return None, f"LPIPS is absent: {error}"
+
+
+def weight_facts(name: str) -> dict[str, str]:
+    """What a manifest says of a weight file."""
+    weight = WEIGHTS[name]
+    return {"name": weight.name, "licence": weight.licence, "sha256": weight.sha256}
 
 
 def background_of(views: tuple[View, ...]) -> tuple[float, float, float] | None:
@@ -117,7 +129,7 @@ def comparison_sheet(gaussians: Gaussians, views: tuple[View, ...], background: 
     chosen = [views[index * len(views) // SHEET_PHOTOS] for index in range(min(SHEET_PHOTOS, len(views)))]
     cameras = same_size(tuple(chosen))
     behind = None if background is None else torch.tensor(background)
-    renders = rasterize(gaussians, cameras, background=behind, backend=backend).rgb.clamp(0, 1)
+    renders = rasterize(gaussians, cameras, background=behind, backend=backend).rgb.clamp(0, 1).cpu()
     photos = torch.stack([_photo(view, behind, cameras.width, cameras.height) for view in chosen])
     columns = math.ceil(len(chosen) / 2)
     pairs = [part for start in range(0, len(chosen), columns) for part in _rows(photos, renders, start, columns)]

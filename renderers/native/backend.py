@@ -2,7 +2,7 @@
 
 from ctypes import byref
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 from gen3d.errors import BadInput
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.native.library import Gradients, ImageGradients, Images, Settings, Splats, View, failure, load
+from gen3d.renderers.native.library import Frame, Gradients, ImageGradients, Images, Settings, Splats, View, failure, load
 from gen3d.renderers.projection import facing_normals
 from gen3d.renderers.rendering import RasterSettings, Rendering
 
@@ -53,16 +53,26 @@ def rasterize(
     """
     _check(cameras, settings)
     features = _features(gaussians, cameras, channels)
-    tensors = (*(getattr(gaussians, f.name) for f in fields(gaussians)), cameras.world_to_camera, background, features, screen_offsets)
+    inputs = _Inputs(
+        means=gaussians.means,
+        scales=gaussians.scales,
+        quats=gaussians.quats,
+        opacities=gaussians.opacities,
+        sh=gaussians.sh,
+        world_to_camera=cameras.world_to_camera,
+        background=background,
+        features=features,
+        screen_offsets=screen_offsets,
+    )
     job = _Job(
         width=cameras.width,
         height=cameras.height,
         intrinsics=cameras.intrinsics.detach().contiguous(),
-        settings=Settings(*(getattr(settings, name) for name, _ in Settings._fields_)),
+        settings=Settings(**{f.name: getattr(settings, f.name) for f in fields(settings)}),
         median="median_depth" in channels,
-        recording=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors),
+        recording=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs),
     )
-    rgb, alpha, radii, drawn, median = _Rasterize.apply(job, *tensors)
+    rgb, alpha, radii, drawn, median = _Rasterize.apply(job, *inputs)
     return Rendering(
         rgb=rgb,
         alpha=alpha,
@@ -97,6 +107,29 @@ def _features(gaussians: Gaussians, cameras: Cameras, channels: frozenset[str]) 
     return torch.nn.functional.pad(together, (0, wanted - together.shape[-1]))
 
 
+class _Inputs(NamedTuple):
+    """What is differentiable, in the order in which autograd sees it; also the gradients, None where nobody asks."""
+
+    means: Tensor
+    scales: Tensor
+    quats: Tensor
+    opacities: Tensor
+    sh: Tensor
+    world_to_camera: Tensor
+    background: Tensor
+    features: Tensor | None
+    screen_offsets: Tensor | None
+
+    def splats(self, scene: int) -> Splats:
+        """One scene for the kernels."""
+        features = 0 if self.features is None else self.features.shape[-1]
+        return Splats(self.opacities.shape[1], self.sh.shape[2], features, *self.splat_addresses(scene))
+
+    def splat_addresses(self, scene: int) -> list[int | None]:
+        """Addresses of what all views of a scene share."""
+        return [_at(tensor, scene) for tensor in self[:5]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """What a call needs besides differentiable tensors."""
@@ -108,19 +141,10 @@ class _Job:
     median: bool
     recording: bool  # a backward pass may follow
 
-    def splats(self, scene: int, tensors: list[Tensor | None]) -> Splats:
-        means, scales, quats, opacities, sh, _, _, features, _ = tensors
-        return Splats(
-            opacities.shape[1],
-            sh.shape[2],
-            0 if features is None else features.shape[-1],
-            *(_at(t, scene) for t in (means, scales, quats, opacities, sh)),
-        )
-
-    def view(self, scene: int, view: int, tensors: list[Tensor | None]) -> View:
-        *_, world_to_camera, background, features, screen_offsets = tensors
-        seen = (world_to_camera, self.intrinsics, background, features, screen_offsets)
-        return View(self.width, self.height, *(_at(t, scene, view) for t in seen))
+    def view(self, scene: int, view: int, given: _Inputs) -> View:
+        """One view for the kernels."""
+        seen = (given.world_to_camera, self.intrinsics, given.background, given.features, given.screen_offsets)
+        return View(self.width, self.height, *(_at(tensor, scene, view) for tensor in seen))
 
 
 def _at(tensor: Tensor | None, *index: int) -> int | None:
@@ -135,31 +159,31 @@ class _Rasterize(torch.autograd.Function):
     """Kernels as one differentiable function of tensors [b, ...] and [b, v, ...]."""
 
     @staticmethod
-    def forward(ctx: Any, job: _Job, *given: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors = [None if t is None else t.contiguous() for t in given]
-        means, background, features = tensors[0], tensors[6], tensors[7]
-        scenes, views = background.shape[:2]
+    def forward(ctx: Any, job: _Job, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        given = _Inputs(*(None if t is None else t.contiguous() for t in tensors))  # type: ignore[arg-type]
+        scenes, views = given.background.shape[:2]
         shape = (scenes, views, job.height, job.width)
-        rgb, alpha = means.new_empty(*shape, 3), means.new_empty(shape)
-        drawn = None if features is None else means.new_empty(*shape, features.shape[-1])
-        median = means.new_empty(shape) if job.median else None
-        radii = torch.empty(scenes, views, means.shape[1], 2, dtype=torch.int32)
-        library, threads, frames = load(), torch.get_num_threads(), []
+        rgb, alpha = given.means.new_empty(*shape, 3), given.means.new_empty(shape)
+        drawn = None if given.features is None else given.means.new_empty(*shape, given.features.shape[-1])
+        median = given.means.new_empty(shape) if job.median else None
+        radii = torch.empty(scenes, views, given.means.shape[1], 2, dtype=torch.int32)
+        library, threads = load(), torch.get_num_threads()
+        frames: list[Frame] = []
         with library.workspace() as workspace:
             for scene in range(scenes):
-                splats = job.splats(scene, tensors)
+                splats = given.splats(scene)
                 for view in range(views):
                     if job.recording or not frames:
                         frames.append(library.frame())
                     images = Images(*(_at(t, scene, view) for t in (rgb, alpha, drawn, median, radii)))
-                    seen = job.view(scene, view, tensors)
+                    seen = job.view(scene, view, given)
                     library.call(
                         "gen3d_forward",
                         *(workspace, frames[-1].handle, byref(splats), byref(seen), byref(job.settings), byref(images), threads),
                     )
         if job.recording:
             ctx.job, ctx.frames, ctx.library = job, frames, library
-            ctx.save_for_backward(*tensors, rgb, drawn)
+            ctx.save_for_backward(*given, rgb, drawn)
         ctx.mark_non_differentiable(*(t for t in (radii, median) if t is not None))
         ctx.set_materialize_grads(False)
         return rgb, alpha, radii, drawn, median
@@ -168,31 +192,28 @@ class _Rasterize(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, v_rgb: Tensor | None, v_alpha: Tensor | None, _: None, v_drawn: Tensor | None, __: None) -> tuple[Any, ...]:
         *tensors, rgb, drawn = ctx.saved_tensors
-        job, frames = ctx.job, iter(ctx.frames)
+        given, job, frames = _Inputs(*tensors), ctx.job, iter(ctx.frames)
+        wanted = _Inputs(*ctx.needs_input_grad[1:])
         v_rgb, v_alpha = _gradient(v_rgb, rgb), _gradient(v_alpha, rgb[..., 0])
         v_drawn = None if drawn is None else _gradient(v_drawn, drawn)
-        wanted = ctx.needs_input_grad[1:]
-        # The first six are computed anyway; poses, features and offsets only when asked for.
-        result = [
-            None if t is None or (not want and position in (5, 8)) else torch.empty_like(t)
-            for position, (t, want) in enumerate(zip(tensors, wanted, strict=True))
-        ]
-        means, scales, quats, opacities, sh, world_to_camera, background, features, screen_offsets = result
+        # The kernels skip a pose and offsets that are None; the rest falls out of the same sums.
+        found = _Inputs(*(None if t is None else torch.empty_like(t) for t in given))  # type: ignore[arg-type]
+        v_pose = found.world_to_camera if wanted.world_to_camera else None
+        v_offsets = found.screen_offsets if wanted.screen_offsets else None
         threads = torch.get_num_threads()
         with ctx.library.workspace() as workspace:
             for scene in range(rgb.shape[0]):
-                splats = job.splats(scene, tensors)
-                shared = [_at(t, scene) for t in (means, scales, quats, opacities, sh)]
+                splats, shared = given.splats(scene), found.splat_addresses(scene)
                 for view in range(rgb.shape[1]):
-                    own = [_at(t, scene, view) for t in (background, features, screen_offsets, world_to_camera)]
+                    own = [_at(t, scene, view) for t in (found.background, found.features, v_offsets, v_pose)]
                     images = ImageGradients(*(_at(t, scene, view) for t in (rgb, drawn, v_rgb, v_alpha, v_drawn)))
-                    gradients, seen = Gradients(view > 0, *shared, *own), job.view(scene, view, tensors)
+                    gradients, seen = Gradients(view > 0, *shared, *own), job.view(scene, view, given)
                     ctx.library.call(
                         "gen3d_backward",
                         *(workspace, next(frames).handle, byref(splats), byref(seen), byref(job.settings)),
                         *(byref(images), byref(gradients), threads),
                     )
-        return None, *(t if want else None for t, want in zip(result, wanted, strict=True))
+        return None, *(t if want else None for t, want in zip(found, wanted, strict=True))
 
 
 def _gradient(given: Tensor | None, like: Tensor) -> Tensor:
