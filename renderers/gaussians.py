@@ -122,15 +122,21 @@ class GaussianParameters(nn.Module):
         """Number of splats n."""
         return self.means.shape[0]
 
-    def activated(self, degree: int | None = None) -> Gaussians:
-        """The drawable splats, differentiable; `degree` keeps only the lower harmonics."""
+    def activated(self, degree: int | None = None, *, unit_quats: bool = True) -> Gaussians:
+        """The drawable splats, differentiable.
+
+        Args:
+            degree: keeps only the lower harmonics; None keeps all.
+            unit_quats: False leaves the quaternions at any length, which renderers normalise anyway: a training step
+                need not pay for it twice.
+        """
         rest: Tensor = self.sh_rest
         if degree is not None:
             rest = rest[:, : harmonics.coefficient_count(degree) - 1]
         return Gaussians(
             means=self.means,
             scales=self.log_scales.exp(),
-            quats=nn.functional.normalize(self.quats, dim=-1),
+            quats=nn.functional.normalize(self.quats, dim=-1) if unit_quats else self.quats,
             opacities=self.logit_opacities.sigmoid(),
             sh=torch.cat([self.sh0, rest], 1) if rest.shape[1] else self.sh0,
         )

@@ -1,6 +1,6 @@
 """`GaussianFitting`: splats, photos and one optimisation step after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 from gen3d.pipeline.fitting.densification import make_densification
 from gen3d.pipeline.fitting.distributed import process_count, process_rank, sum_over_processes
@@ -67,9 +66,9 @@ class GaussianFitting(pl.LightningModule):
                 optimizer.add_param_group(group)
         return optimizer
 
-    def train_dataloader(self) -> DataLoader[int]:
-        """Endless ticks: what a step sees is decided by its number."""
-        return DataLoader(_Ticks(), batch_size=None)
+    def train_dataloader(self) -> Iterable[int]:
+        """Endless ticks: what a step sees is decided by its number. A DataLoader would only cost time."""
+        return _Ticks()
 
     def on_fit_start(self) -> None:
         """Bring the photos to the device."""
@@ -100,7 +99,7 @@ class GaussianFitting(pl.LightningModule):
         share = torch.zeros((), device=self.device)
         for slot in range(process_rank(), everywhere, process_count()):
             index = chosen[slot]
-            splats = self.splats.activated(self.schedule.sh_degree(step))
+            splats = self.splats.activated(self.schedule.sh_degree(step), unit_quats=False)
             offsets = self._screen_offsets(splats)
             loss, radii = self._view_loss(splats, offsets, self.photos[scale][index], index, self._background(step, slot))
             loss = (loss + self._regularizers(splats)) / everywhere
@@ -108,8 +107,8 @@ class GaussianFitting(pl.LightningModule):
             share += loss.detach()
             if offsets is not None and offsets.grad is not None:
                 camera = self.photos[scale][index].camera
-                half_size = offsets.new_tensor([camera.width / 2, camera.height / 2])
-                self.densification.observe(offsets.grad[0] * half_size * everywhere, radii)
+                half_sizes = offsets.new_tensor([camera.width / 2, camera.height / 2]) * everywhere
+                self.densification.observe(offsets.grad[0].mul_(half_sizes), radii)
         return share
 
     def _screen_offsets(self, splats: Gaussians) -> Tensor | None:
@@ -174,7 +173,7 @@ class GaussianFitting(pl.LightningModule):
         self.densification.load_state(checkpoint["densification"])
 
 
-class _Ticks(IterableDataset[int]):
+class _Ticks:
     def __iter__(self) -> Iterator[int]:
         while True:
             yield 0

@@ -61,9 +61,9 @@ class Photo:
 
     def target(self, background: Float[Tensor, " 3"]) -> Float[Tensor, "1 h w 3"]:
         """What a render over `background` should look like."""
-        image = self.image.float() / 255
+        image = self.image.float().mul_(1 / 255)
         if self.alpha is not None:
-            alpha = self.alpha[..., None].float() / 255
+            alpha = self.alpha[..., None].float().mul_(1 / 255)
             image = image * alpha + background * (1 - alpha)
         return image[None]
 

@@ -63,17 +63,17 @@ struct Gen3dGradients {
 #pragma GCC visibility push(default)
 extern "C" {
 const char* gen3d_source_hash();
-const char* gen3d_instructions();   // what this library was compiled for
-const char* gen3d_best_library();   // the name of the fastest library that this processor runs
+const char* gen3d_instructions();  // what this library was compiled for
+const char* gen3d_best_library();  // the name of the fastest library that this processor runs
 
-void* gen3d_workspace_new();        // null when memory is exhausted
+void* gen3d_workspace_new();  // null when memory is exhausted
 void gen3d_workspace_delete(void*);
 void* gen3d_frame_new();
 void gen3d_frame_delete(void*);
-int64_t gen3d_frame_bytes(const void*);
 
 // All return 0, or 1 when memory is exhausted.
-int gen3d_forward(void* workspace, void* frame, const Gen3dSplats*, const Gen3dView*, const Gen3dSettings*, const Gen3dImages*, int threads);
+int gen3d_forward(void* workspace, void* frame, const Gen3dSplats*, const Gen3dView*, const Gen3dSettings*, const Gen3dImages*,
+                  int threads);
 int gen3d_backward(void* workspace, const void* frame, const Gen3dSplats*, const Gen3dView*, const Gen3dSettings*,
                    const Gen3dImageGradients*, const Gen3dGradients*, int threads);
 int gen3d_similarity(int64_t images, int64_t height, int64_t width, const float* image, const float* target, const float* weights,

@@ -81,7 +81,7 @@ void sort_by_depth(const Record<CHANNELS>* records, int count, int32_t* order, S
       keys[j] = key;
     }
   } else {
-    constexpr int MAX_DIGIT = 11;
+    constexpr int MAX_DIGIT = 12;
     const int bits = farthest > nearest ? 32 - __builtin_clz(farthest - nearest) : 0;
     const int widest = count < 2048 ? 8 : MAX_DIGIT, passes = (bits + widest - 1) / widest;
     const int digit = passes > 0 ? (bits + passes - 1) / passes : 0;

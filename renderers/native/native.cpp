@@ -92,7 +92,6 @@ void* gen3d_workspace_new() { return new (std::nothrow) Workspace; }
 void gen3d_workspace_delete(void* workspace) { delete static_cast<Workspace*>(workspace); }
 void* gen3d_frame_new() { return new (std::nothrow) Frame; }
 void gen3d_frame_delete(void* frame) { delete static_cast<Frame*>(frame); }
-int64_t gen3d_frame_bytes(const void* frame) { return static_cast<const Frame*>(frame)->bytes(); }
 
 int gen3d_forward(void* workspace, void* frame, const Gen3dSplats* splats, const Gen3dView* view, const Gen3dSettings* settings,
                   const Gen3dImages* images, int threads) {

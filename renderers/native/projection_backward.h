@@ -102,7 +102,7 @@ GEN3D_INLINE void harmonics_backward(const Camera& camera, const Gen3dSplats& sp
     float seen[3];
     add_harmonics<COEFFICIENTS>(sh, basis, i, seen);
     for (int c = 0; c < 3; c++)
-      if (!(seen[c] > 0)) colour[c][i] = 0;
+      if (seen[c] < 0) colour[c][i] = 0;
     for (int k = 0; k < COEFFICIENTS; k++) {
       for (int c = 0; c < 3; c++) {
         const float v = basis[k][i] * colour[c][i];
@@ -179,7 +179,8 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
       store_interleaved<3>(gradients.scales + 3 * first, block.scale, drawn, filled, add);
       store_interleaved<4>(gradients.quats + 4 * first, block.quat, drawn, filled, add);
       store_interleaved<1>(gradients.opacities + first, &block.opacity, drawn, filled, add);
-      if (gradients.screen_offsets != nullptr) store_interleaved<2>(gradients.screen_offsets + 2 * first, block.screen, drawn, filled, false);
+      if (gradients.screen_offsets != nullptr)
+        store_interleaved<2>(gradients.screen_offsets + 2 * first, block.screen, drawn, filled, false);
       if constexpr (FEATURES > 0) {
         Float features[FEATURES];
         for (int c = 0; c < FEATURES; c++) features[c] = load(sums[MOMENTS + 3 + c]);

@@ -68,94 +68,108 @@ struct RowRing {
   float* row(int64_t y, int plane) { return values.data() + (static_cast<size_t>((y + TAPS) % TAPS) * PLANES + plane) * stride; }
 };
 
+// What a band of rows needs while it slides over a picture.
+class Band {
+ public:
+  double l1 = 0, ssim = 0, weight = 0;  // sums so far
+
+  Band(int64_t width, const Window& window)
+      : width_(width), size_(COLOURS * width), stride_(padded(width)), window_(window), ring_(width), inputs_(4 * stride_),
+        blurred_(4 * stride_), derivatives_(MAPS * stride_), difference_(stride_), spread_(stride_, 1.0f) {}
+
+  // Row y of image and target enters the ring; null outside the picture.
+  void enter(int64_t y, const float* a, const float* b) {
+    float* line[4];
+    for (int plane = 0; plane < 4; plane++) line[plane] = inputs_.data() + plane * stride_ + PAD;
+    if (a != nullptr) prepare(a, b, size_, line);
+    const Window window = window_;  // a copy that no store can alias
+    for (int plane = 0; plane < 4; plane++) {
+      float* out = ring_.row(y, plane);
+      const float* source = line[plane] - PAD;
+      if (a == nullptr) {
+        std::fill_n(out, stride_, 0.0f);
+      } else {
+        for (int64_t i = 0; i < size_; i += LANES) store(out + i, blur_row(source, i, window));
+      }
+    }
+  }
+
+  // Add row y, whose whole window is in the ring, to the sums; with `maps` also write its derivatives of the SSIM sum.
+  void score(int64_t y, const float* a, const float* b, const float* weights, float* maps) {
+    for (int plane = 0; plane < 4; plane++) {
+      const float* rows[TAPS];
+      for (int k = 0; k < TAPS; k++) rows[k] = ring_.row(y - RADIUS + k, plane);
+      blur_column(rows, size_, window_, blurred_.data() + plane * stride_);
+    }
+    for (int64_t i = 0; i < size_; i++) difference_[i] = std::fabs(a[i] - b[i]);
+    if (weights != nullptr)
+      for (int64_t i = 0; i < size_; i++) spread_[i] = weights[i / COLOURS];
+    double row_weight = 0;
+    for (int64_t x = 0; x < width_ && weights != nullptr; x++) row_weight += weights[x];
+    weight += weights == nullptr ? static_cast<double>(width_) : row_weight;
+    Float row_l1 = broadcast(0.0f), row_ssim = broadcast(0.0f);
+    for (int64_t i = 0; i < size_; i += LANES) compare(i, row_l1, row_ssim);
+    l1 += sum(row_l1), ssim += sum(row_ssim);
+    for (int map = 0; map < MAPS && maps != nullptr; map++) {
+      const float* line = derivatives_.data() + map * stride_;
+      float *out = maps + map * size_, rest[LANES];
+      int64_t i = 0;
+      for (; i + LANES <= size_; i += LANES) store(out + i, blur_row(line, i, window_));
+      if (i < size_) store(rest, blur_row(line, i, window_)), std::copy_n(rest, size_ - i, out + i);
+    }
+  }
+
+ private:
+  // One vector of the row: SSIM and its derivatives.
+  GEN3D_INLINE void compare(int64_t i, Float& row_l1, Float& row_ssim) {
+    const float* blurred = blurred_.data() + i;
+    const Float mean_a = load(blurred), mean_b = load(blurred + stride_);
+    const Float product = mean_a * mean_b, squares = fma(mean_a, mean_a, mean_b * mean_b);
+    const Float luminance = 2.0f * product + C1, structure = 2.0f * (load(blurred + 3 * stride_) - product) + C2;
+    const Float luminance_norm = squares + C1, structure_norm = load(blurred + 2 * stride_) - squares + C2;
+    const Float inverse = broadcast(1.0f) / (luminance_norm * structure_norm);
+    const Mask real = lane_numbers() + static_cast<float>(i) < broadcast(static_cast<float>(size_));
+    const Float weight = keep(real, load(spread_.data() + i)), value = luminance * structure * inverse;
+    row_ssim = fma(weight, value, row_ssim);
+    row_l1 = fma(weight, load(difference_.data() + i), row_l1);
+    // value = luminance structure / (luminance_norm structure_norm)
+    const Float common = weight * inverse, weighted = value * common;
+    const Float by_mean = 2.0f * (mean_b * (structure - luminance) * common - mean_a * weighted * (structure_norm - luminance_norm));
+    const Float by_square = -(weighted * luminance_norm), by_product = 2.0f * luminance * common;
+    float* derivative = derivatives_.data() + PAD + i;
+    store(derivative, keep(real, by_mean));
+    store(derivative + stride_, keep(real, by_square));
+    store(derivative + 2 * stride_, keep(real, by_product));
+  }
+
+  int64_t width_, size_, stride_;
+  Window window_;
+  RowRing<4> ring_;
+  std::vector<float> inputs_, blurred_, derivatives_, difference_, spread_;
+};
+
 // sums[0], sums[1]: weighted sums of |image - target| and of SSIM over pixels and colours; sums[2]: sum of the weights of pixels.
 // gradient_maps, when not null: [images, height, MAPS, 3 width], derivatives of the SSIM sum, blurred along rows.
 inline void similarity(int64_t images, int64_t height, int64_t width, const float* image, const float* target, const float* weights,
                        float* gradient_maps, double* sums, int threads) {
-  const Window shared_window;
+  const Window window;
   const int64_t bands = (height + BAND - 1) / BAND, row_size = COLOURS * width;
   std::vector<double> partial(static_cast<size_t>(3 * images * bands));
   Pool::shared().run(static_cast<int>(images * bands), threads, [&](int task) {
-    const Window window = shared_window;  // a copy that no store can alias
-    const int64_t picture = task / bands, top = task % bands * BAND, bottom = std::min(height, top + BAND);
-    const float* a_rows = image + picture * height * row_size;
-    const float* b_rows = target + picture * height * row_size;
-    RowRing<4> ring(width);  // blurred image, target, sum of squares, product
-    std::vector<float> lines(static_cast<size_t>(4 * ring.stride)), padded_lines(lines), spread(static_cast<size_t>(row_size + LANES), 1.0f), difference(spread);
-    std::vector<float> derivative(static_cast<size_t>(MAPS * ring.stride));
-    double l1 = 0, ssim = 0, total = 0;
+    const int64_t first_row = task / bands * height, top = task % bands * BAND, bottom = std::min(height, top + BAND);
+    const auto row_of = [&](const float* rows, int64_t y) { return rows + (first_row + y) * row_size; };
+    Band band(width, window);
     for (int64_t y = top - RADIUS; y < bottom + RADIUS; y++) {
-      if (y < 0 || y >= height) {
-        for (int plane = 0; plane < 4; plane++) std::fill_n(ring.row(y, plane), ring.stride, 0.0f);
-      } else {
-        const float *a = a_rows + y * row_size, *b = b_rows + y * row_size;
-        float* line[4];
-        for (int plane = 0; plane < 4; plane++) line[plane] = padded_lines.data() + plane * ring.stride + PAD;
-        prepare(a, b, row_size, line);
-        for (int plane = 0; plane < 4; plane++) {
-          float* out = ring.row(y, plane);
-          const float* source = line[plane] - PAD;
-          for (int64_t i = 0; i < row_size; i += LANES) store(out + i, blur_row(source, i, window));
-        }
-      }
+      const bool inside = 0 <= y && y < height;
+      band.enter(y, inside ? row_of(image, y) : nullptr, inside ? row_of(target, y) : nullptr);
       const int64_t middle = y - RADIUS;
       if (middle < top) continue;
-      const float* weight_row = weights == nullptr ? nullptr : weights + (picture * height + middle) * width;
-      if (weight_row != nullptr) {
-        for (int64_t i = 0; i < row_size; i++) spread[i] = weight_row[i / COLOURS];
-        for (int64_t x = 0; x < width; x++) total += weight_row[x];
-      } else {
-        total += static_cast<double>(width);
-      }
-      // Whole vectors read past the end of a row, so the differences come from a padded copy.
-      const float *a = a_rows + middle * row_size, *b = b_rows + middle * row_size;
-      for (int64_t i = 0; i < row_size; i++) difference[i] = std::fabs(a[i] - b[i]);
-      for (int plane = 0; plane < 4; plane++) {
-        const float* rows[TAPS];
-        for (int k = 0; k < TAPS; k++) rows[k] = ring.row(middle - RADIUS + k, plane);
-        blur_column(rows, row_size, window, lines.data() + plane * ring.stride);
-      }
-      Float row_l1 = broadcast(0.0f), row_ssim = broadcast(0.0f);
-      const Float numbers = lane_numbers(), size = broadcast(static_cast<float>(row_size));
-      for (int64_t i = 0; i < row_size; i += LANES) {
-        Float blurred[4];
-        for (int plane = 0; plane < 4; plane++) blurred[plane] = load(lines.data() + plane * ring.stride + i);
-        const Float mean_a = blurred[0], mean_b = blurred[1];
-        const Float product = mean_a * mean_b, squares = fma(mean_a, mean_a, mean_b * mean_b);
-        const Float luminance = 2.0f * product + C1, structure = 2.0f * (blurred[3] - product) + C2;
-        const Float luminance_norm = squares + C1, structure_norm = blurred[2] - squares + C2;
-        const Float inverse = broadcast(1.0f) / (luminance_norm * structure_norm);
-        const Mask real = numbers + static_cast<float>(i) < size;
-        const Float weight = keep(real, load(spread.data() + i)), value = luminance * structure * inverse;
-        row_ssim = fma(weight, value, row_ssim);
-        row_l1 = fma(weight, load(difference.data() + i), row_l1);
-        if (gradient_maps != nullptr) {
-          // value = luminance structure / (luminance_norm structure_norm)
-          const Float common = weight * inverse, weighted = value * common;
-          const Float by_product = 2.0f * luminance * common;     // by the blurred product
-          const Float by_square = -(weighted * luminance_norm);   // by the blurred sum of squares
-          const Float by_mean = 2.0f * (mean_b * (structure - luminance) * common - mean_a * weighted * (structure_norm - luminance_norm));
-          store(derivative.data() + PAD + i, keep(real, by_mean));
-          store(derivative.data() + ring.stride + PAD + i, keep(real, by_square));
-          store(derivative.data() + 2 * ring.stride + PAD + i, keep(real, by_product));
-        }
-      }
-      l1 += sum(row_l1), ssim += sum(row_ssim);
-      if (gradient_maps != nullptr)
-        for (int map = 0; map < MAPS; map++) {
-          const float* line = derivative.data() + map * ring.stride;
-          float* out = gradient_maps + ((picture * height + middle) * MAPS + map) * row_size;
-          int64_t i = 0;
-          for (; i + LANES <= row_size; i += LANES) store(out + i, blur_row(line, i, window));
-          if (i < row_size) {
-            float rest[LANES];
-            store(rest, blur_row(line, i, window));
-            std::copy_n(rest, row_size - i, out + i);
-          }
-        }
+      band.score(middle, row_of(image, middle), row_of(target, middle),
+                 weights == nullptr ? nullptr : weights + (first_row + middle) * width,
+                 gradient_maps == nullptr ? nullptr : gradient_maps + (first_row + middle) * MAPS * row_size);
     }
     double* mine = partial.data() + 3 * task;
-    mine[0] = l1, mine[1] = ssim, mine[2] = total;
+    mine[0] = band.l1, mine[1] = band.ssim, mine[2] = band.weight;
   });
   for (int k = 0; k < 3; k++) {
     sums[k] = 0;
@@ -189,7 +203,8 @@ inline void similarity_backward(int64_t images, int64_t height, int64_t width, c
       }
       const float *by_mean = blurred.data(), *by_square = by_mean + row_size, *by_product = by_square + row_size;
       const int64_t start = (picture * height + y) * row_size;
-      const float *a = image + start, *b = target + start, *weight = weights == nullptr ? nullptr : weights + (picture * height + y) * width;
+      const float *a = image + start, *b = target + start;
+      const float* weight = weights == nullptr ? nullptr : weights + (picture * height + y) * width;
       for (i = 0; i < row_size; i++) {
         const float sign = static_cast<float>((a[i] > b[i]) - (a[i] < b[i])), l1 = weight == nullptr ? sign : sign * weight[i / COLOURS];
         gradient[start + i] = l1_scale * l1 + ssim_scale * (by_mean[i] + 2.0f * a[i] * by_square[i] + b[i] * by_product[i]);

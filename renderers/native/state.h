@@ -30,7 +30,6 @@ class Buffer {
   }
   T* data() { return data_; }
   const T* data() const { return data_; }
-  int64_t bytes() const { return static_cast<int64_t>(capacity_ * sizeof(T)); }
 
  private:
   T* data_ = nullptr;
@@ -70,9 +69,6 @@ struct Frame {
   Buffer<float> transmittance;    // per pixel, at the end
 
   int tiles() const { return tile_columns * tile_rows; }
-  int64_t bytes() const {
-    return slot_begin.bytes() + slot_place.bytes() + tile_begin.bytes() + records.bytes() + order.bytes() + transmittance.bytes();
-  }
 };
 
 struct Workspace {

@@ -1,6 +1,9 @@
 """The C++ rasterizer against the torch one in float64, for every build that this processor runs; and what only it promises."""
 
 import gc
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
@@ -169,6 +172,26 @@ def test_two_callers_at_once_do_not_disturb_each_other(threads, make_splats, mak
         together = list(pool.map(gradients, jobs * 10))
     for index, result in enumerate(together):
         assert all(torch.equal(result[key], value) for key, value in alone[index % 2].items())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_draws_too():
+    """Data loaders fork; the child has none of its parent's threads and must not wait for them."""
+    code = """
+import os, torch
+from gen3d.renderers.cameras import orbit
+from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.rendering import rasterize
+torch.set_num_threads(2)
+splats = Gaussians(torch.rand(999, 3) - 0.5, torch.full((999, 3), 0.02), torch.rand(999, 4), torch.rand(999), torch.rand(999, 1, 3))
+cameras = orbit(torch.zeros(1), torch.zeros(1), radius=2, fov=45, width=200, height=200)
+expected = rasterize(splats, cameras, backend="native").rgb
+child = os.fork()
+if child == 0:
+    os._exit(0 if (rasterize(splats, cameras, backend="native").rgb.numpy() == expected.numpy()).all() else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 def test_a_graph_can_be_walked_twice(make_splats, make_cameras):

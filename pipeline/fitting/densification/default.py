@@ -37,9 +37,9 @@ class DefaultDensification(Densification):
         """Add the gradient norms of the splats that are drawn."""
         if self.total.shape[0] != gradients.shape[0]:
             self.total = self.views = gradients.new_zeros(gradients.shape[0])
-        drawn = (radii > 0).all(-1)
-        self.total = self.total + torch.where(drawn, gradients.norm(dim=-1), 0)
-        self.views = self.views + drawn
+        # Column by column: reductions over an axis of two are several times slower. What is not drawn has no gradient.
+        self.total = self.total + (gradients[:, 0].square() + gradients[:, 1].square()).sqrt_()
+        self.views = self.views + (radii[:, 0] > 0)
 
     def after_step(self, step: int, splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
         """Grow, prune and reset when due."""

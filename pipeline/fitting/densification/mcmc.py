@@ -29,8 +29,9 @@ class McmcDensification(Densification):
         if self.schedule.densifies(step):
             relocate(splats, optimizer, densify.prune_opacity, generator)
             if self.schedule.grows(step):
-                wanted = min(densify.cap, int(GROWTH * splats.count)) - splats.count
-                add(splats, optimizer, wanted, densify.prune_opacity, generator)
+                # A twentieth at a time as in the paper; faster where a short fit would not reach the cap.
+                target = min(densify.cap, max(int(GROWTH * splats.count), self.schedule.target_count(step)))
+                add(splats, optimizer, target - splats.count, densify.prune_opacity, generator)
         position = next(group for group in optimizer.param_groups if RATE_OF.get(group["name"]) == "means")
         shake(splats, position["lr"] * densify.noise, generator)
 

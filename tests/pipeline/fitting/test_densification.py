@@ -94,7 +94,7 @@ def test_gradients_are_averaged_over_views_that_see_the_splat():
     splats, optimizer = make_splats(scale=0.001)
     seen, unseen = torch.ones(10, 2, dtype=torch.int32), torch.zeros(10, 2, dtype=torch.int32)
     densification.observe(torch.full((10, 2), 1.0), seen)
-    densification.observe(torch.full((10, 2), 1.0), unseen)
+    densification.observe(torch.zeros(10, 2), unseen)
     densification.after_step(0, splats, optimizer)
     assert splats.count == 20
 
@@ -168,10 +168,12 @@ def test_noise_moves_faint_splats_only():
     assert moved[1] > 1e-3
 
 
-def test_mcmc_grows_by_a_twentieth():
+def test_mcmc_grows_by_a_twentieth_or_as_fast_as_the_cap_needs():
     splats, optimizer = make_splats(count=100)
-    strategy("mcmc", cap=200, noise=0.0).after_step(0, splats, optimizer)
+    strategy("mcmc", cap=110, noise=0.0).after_step(0, splats, optimizer)
     assert splats.count == 105
+    strategy("mcmc", cap=1010, noise=0.0).after_step(4, splats, optimizer)
+    assert splats.count == 510
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
