@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.renderers.native import library
+from gen3d.renderers.native.threads import thread_count
 
 WINDOW = 11  # pixels; with SIGMA the window of Wang et al. 2004, section III-B
 SIGMA = 1.5
@@ -103,7 +104,7 @@ class _Similarity(torch.autograd.Function):
         maps = images.new_empty(batch, height, GRADIENT_MAPS, width * channels) if ctx.needs_input_grad[0] else None
         sums = (c_double * 3)()
         inputs = map(_address, (images, targets, weights, maps))
-        library.load().call("gen3d_similarity", batch, height, width, *inputs, sums, torch.get_num_threads())
+        library.load().call("gen3d_similarity", batch, height, width, *inputs, sums, thread_count())
         l1_sum, ssim_sum, weight_sum = sums
         total = max(channels * weight_sum, 1e-12)
         ctx.save_for_backward(images, targets, weights, maps)
@@ -119,7 +120,7 @@ class _Similarity(torch.autograd.Function):
         gradient = torch.empty_like(images)
         scales = (float(v_l1) / ctx.total, float(v_ssim) / ctx.total)
         inputs = map(_address, (images, targets, weights, maps))
-        library.load().call("gen3d_similarity_backward", *images.shape[:-1], *inputs, *scales, gradient.data_ptr(), torch.get_num_threads())
+        library.load().call("gen3d_similarity_backward", *images.shape[:-1], *inputs, *scales, gradient.data_ptr(), thread_count())
         return gradient, None, None
 
 

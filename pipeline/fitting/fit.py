@@ -22,8 +22,10 @@ from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.native.threads import kernel_threads
 
 FIGURES_EVERY = 10  # steps between two reports
+PARALLEL_FROM = 500_000  # splats from which torch's own threads shorten a step
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -116,7 +118,7 @@ def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
     callbacks: list[pl.Callback] = [_Interrupts(), _Reporter(progress)]
     if job.checkpoint is not None:
         callbacks.append(_Saver(job.checkpoint))
-    with _quiet_lightning(), _signals_put_back():
+    with _quiet_lightning(), _signals_put_back(), _sparing_threads(job):
         trainer = pl.Trainer(
             accelerator=job.machine.accelerator,
             devices=count,
@@ -198,6 +200,24 @@ def _signals_put_back() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _sparing_threads(job: FitJob) -> Iterator[None]:
+    """Leave the cores of a CPU to the kernels.
+
+    Tensors of this size are too small for torch's helpers to be worth waiting for, above all on a busy machine.
+    """
+    count = torch.get_num_threads()
+    if job.machine.accelerator != "cpu" or job.settings.densify.cap > PARALLEL_FROM:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        with kernel_threads(count):
+            yield
+    finally:
+        torch.set_num_threads(count)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from gen3d.errors import BadInput
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.native.library import Frame, Gradients, ImageGradients, Images, Settings, Splats, View, failure, load
+from gen3d.renderers.native.threads import thread_count
 from gen3d.renderers.projection import facing_normals
 from gen3d.renderers.rendering import RasterSettings, Rendering
 
@@ -31,7 +32,7 @@ def supports(gaussians: Gaussians) -> bool:
 
 def build_info() -> str:
     """Which build is active and how many threads it uses, for people; or why there is none."""
-    return failure() or f"{load().instructions}, {torch.get_num_threads()} threads"
+    return failure() or f"{load().instructions}, {thread_count()} threads"
 
 
 def rasterize(
@@ -42,7 +43,7 @@ def rasterize(
     settings: RasterSettings,
     screen_offsets: Float[Tensor, "b v n 2"] | None,
 ) -> Rendering:
-    """Draw every view of every scene, one after another, on `torch.get_num_threads()` threads.
+    """Draw every view of every scene, one after another, on `thread_count()` threads.
 
     The result and its gradients are the same bits for any number of threads.
 
@@ -167,7 +168,7 @@ class _Rasterize(torch.autograd.Function):
         drawn = None if given.features is None else given.means.new_empty(*shape, given.features.shape[-1])
         median = given.means.new_empty(shape) if job.median else None
         radii = torch.empty(scenes, views, given.means.shape[1], 2, dtype=torch.int32)
-        library, threads = load(), torch.get_num_threads()
+        library, threads = load(), thread_count()
         frames: list[Frame] = []
         with library.workspace() as workspace:
             for scene in range(scenes):
@@ -200,7 +201,7 @@ class _Rasterize(torch.autograd.Function):
         found = _Inputs(*(None if t is None else torch.empty_like(t) for t in given))  # type: ignore[arg-type]
         v_pose = found.world_to_camera if wanted.world_to_camera else None
         v_offsets = found.screen_offsets if wanted.screen_offsets else None
-        threads = torch.get_num_threads()
+        threads = thread_count()
         with ctx.library.workspace() as workspace:
             for scene in range(rgb.shape[0]):
                 splats, shared = given.splats(scene), found.splat_addresses(scene)
