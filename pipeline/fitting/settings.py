@@ -95,11 +95,11 @@ class FittingSettings:
     steps: int = 0
     seconds: float = 60.0
     views_per_step: int = 1
-    sh_degree: int = 1
-    half_resolution: float = 0.35
+    sh_degree: int = 2
+    half_resolution: float = 0.5
     ssim_weight: float = 0.2
-    opacity_regularizer: float = 0.0
-    scale_regularizer: float = 0.0
+    opacity_regularizer: float = 0.02
+    scale_regularizer: float = 0.02
     random_background: bool = True
     refine_cameras: bool = False
     exposure: bool = False
