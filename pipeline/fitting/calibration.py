@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from gen3d.pipeline.fitting.machine import Machine, sparing_threads
 from gen3d.pipeline.fitting.module import GaussianFitting
 from gen3d.pipeline.fitting.schedule import Schedule
 from gen3d.pipeline.fitting.settings import FittingSettings
@@ -17,28 +18,24 @@ MIN_STEPS = 50
 LATER_COST = 1.15  # trained splats overlap more than untrained ones and cost more per step
 
 
-def steps_for(
-    settings: FittingSettings,
-    initial: Gaussians,
-    photos: Sequence[Photo],
-    *,
-    extent: float,
-    backend: str,
-    device: torch.device,
-) -> int:
+def steps_for(settings: FittingSettings, initial: Gaussians, photos: Sequence[Photo], *, extent: float, machine: Machine) -> int:
     """How many steps fit into `settings.seconds` here.
 
     Steps are timed at half and full resolution, with the initial number of splats and with the cap, and weighted by the
-    share of the schedule that each has. Timing is noisy, so two runs differ; the result belongs into the manifest.
+    share of the schedule that each has; of several processes, this one's share of a step's views. Timing is noisy, so two
+    runs differ; the result belongs into the manifest.
     """
     if settings.steps:
         return settings.steps
-    cost = {}
-    for scale in (1, 2):
-        cost[scale, "few"] = _seconds_per_step(settings, initial, photos, scale, extent=extent, backend=backend, device=device)
-        many = crowded(initial, settings.densify.cap)
-        cost[scale, "many"] = _seconds_per_step(settings, many, photos, scale, extent=extent, backend=backend, device=device)
-    mean = mean_cost(settings, lambda scale, crowd: cost[scale, "few"] * (1 - crowd) + cost[scale, "many"] * crowd)
+    few = photos[:: -(-len(photos) // REPEATS)]
+    alone = replace(settings, views_per_step=settings.for_devices(machine.devices).views_per_step // machine.devices)
+    with sparing_threads(machine, settings.densify.cap):
+        cost = {
+            (scale, crowd): _seconds_per_step(alone, splats, few, scale, extent, machine)
+            for crowd, splats in enumerate((initial, crowded(initial, settings.densify.cap)))
+            for scale in (1, 2)
+        }
+    mean = mean_cost(settings, lambda scale, crowd: cost[scale, 0] * (1 - crowd) + cost[scale, 1] * crowd)
     return max(MIN_STEPS, int(settings.seconds / (LATER_COST * mean)))
 
 
@@ -65,19 +62,13 @@ def crowded(gaussians: Gaussians, count: int) -> Gaussians:
 
 
 def _seconds_per_step(
-    settings: FittingSettings,
-    initial: Gaussians,
-    photos: Sequence[Photo],
-    scale: int,
-    *,
-    extent: float,
-    backend: str,
-    device: torch.device,
+    settings: FittingSettings, initial: Gaussians, photos: Sequence[Photo], scale: int, extent: float, machine: Machine
 ) -> float:
     """The median time of a few steps that change nothing but a throw-away copy."""
     still = replace(settings, steps=REPEATS, half_resolution=0.0 if scale == 1 else 1.0)
     schedule = Schedule(still, steps=REPEATS, initial_count=initial.count)
-    probe = GaussianFitting(initial, photos, schedule, extent=extent, seed=0, backend=backend).to(device)
+    device = torch.device(machine.accelerator)
+    probe = GaussianFitting(initial, photos, schedule, extent=extent, seed=0, backend=machine.backend).to(device)
     probe.on_fit_start()
     optimizer = probe.configure_optimizers()
     times = []

@@ -1,11 +1,14 @@
 """Running a fit: trainer, checkpoints, interruption, resume, several processes."""
 
 import logging
+import multiprocessing
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,35 +16,20 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from gen3d.errors import Interrupted, UsageError
+from gen3d.errors import Gen3DError, Interrupted
 from gen3d.files import atomic_path
 from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port, leave_processes
+from gen3d.pipeline.fitting.machine import Machine, sparing_threads
 from gen3d.pipeline.fitting.module import GaussianFitting
 from gen3d.pipeline.fitting.schedule import Schedule
 from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.native.threads import kernel_threads
 
+PATIENCE = timedelta(minutes=5)  # how long processes wait for each other before they give up
 FIGURES_EVERY = 10  # steps between two reports
-PARALLEL_FROM = 500_000  # splats from which torch's own threads shorten a step
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where a fit runs.
-
-    Attributes:
-        accelerator: cpu or cuda.
-        devices: number of processes.
-        backend: the rasterizer's name.
-    """
-
-    accelerator: str = "cpu"
-    devices: int = 1
-    backend: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +63,27 @@ def fit(job: FitJob, progress: Progress) -> Gaussians:
     Raises:
         UsageError: the views of a step cannot be shared equally by the devices.
         Interrupted: Ctrl-C; the checkpoint holds the last finished step.
+        Gen3DError: the fit diverged, or one of its processes died.
     """
-    count, per_step = job.machine.devices, job.settings.views_per_step
-    if per_step % count:
-        raise UsageError(
-            f"views_per_step is {per_step} and devices is {count}; every device needs the same number of views: "
-            f"set --fitting.views_per_step to a multiple of {count}"
-        )
+    count = job.machine.devices
+    job = replace(job, settings=job.settings.for_devices(count))
     progress.start("fit", job.steps)
     if count == 1:
-        return _fit_as(0, job, progress, port=0)
+        return _fit_as(0, job, progress, free_port())
     threads, port = torch.get_num_threads(), free_port()
-    context = torch.multiprocessing.get_context("spawn")
-    others = [context.Process(target=_replica, args=(rank, job, port, threads // count), daemon=True) for rank in range(1, count)]
+    context = multiprocessing.get_context("spawn")
+    # As bytes: a file descriptor for each of many tensors, torch's own way, would run out of them.
+    content = pickle.dumps(job)
+    others = [context.Process(target=_replica, args=(rank, content, port, threads // count), daemon=True) for rank in range(1, count)]
     for process in others:
         process.start()
     try:
         torch.set_num_threads(max(1, threads // count))
         return _fit_as(0, job, progress, port)
+    except RuntimeError as error:
+        if dead := [process for process in others if process.exitcode]:
+            raise Gen3DError(f"{len(dead)} of {count} processes of the fit died; see their messages above, or use --devices 1") from error
+        raise
     finally:
         torch.set_num_threads(threads)
         leave_processes()
@@ -101,28 +92,30 @@ def fit(job: FitJob, progress: Progress) -> Gaussians:
             process.kill()
 
 
-def _replica(rank: int, job: FitJob, port: int, threads: int) -> None:
+def _replica(rank: int, content: bytes, port: int, threads: int) -> None:
     """A process beside the first one. Signals reach all of them; the first decides what they mean."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(max(1, threads))
     with _quiet_lightning():
-        _fit_as(rank, job, Silent(), port)
+        _fit_as(rank, pickle.loads(content), Silent(), port)
 
 
 def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
     schedule = Schedule(job.settings, steps=job.steps, initial_count=job.initial.count)
     module = GaussianFitting(job.initial, job.photos, schedule, extent=job.extent, seed=job.seed, backend=job.machine.backend)
     count = job.machine.devices
-    strategy = ReplicatedStrategy(cluster_environment=LocalProcesses(rank, count, port)) if count > 1 else "auto"
+    here = LocalProcesses(rank, count, port)
+    strategy = ReplicatedStrategy(cluster_environment=here, timeout=PATIENCE) if count > 1 else "auto"
     callbacks: list[pl.Callback] = [_Interrupts(), _Reporter(progress)]
     if job.checkpoint is not None:
         callbacks.append(_Saver(job.checkpoint))
-    with _quiet_lightning(), _signals_put_back(), _sparing_threads(job):
+    with _quiet_lightning(), _signals_put_back(), sparing_threads(job.machine, job.settings.densify.cap):
         trainer = pl.Trainer(
             accelerator=job.machine.accelerator,
             devices=count,
             strategy=strategy,
+            plugins=[here] if count == 1 else None,  # never what a cluster's variables say: the processes are ours
             max_steps=job.steps,
             max_epochs=-1,
             callbacks=callbacks,
@@ -134,7 +127,7 @@ def _fit_as(rank: int, job: FitJob, progress: Progress, port: int) -> Gaussians:
         )
         resume = job.checkpoint if job.checkpoint is not None and job.checkpoint.exists() else None
         trainer.fit(module, ckpt_path=resume, weights_only=True)
-    if module.stopping:
+    if module.stopping or module.interrupted:
         raise Interrupted(f"the fit was interrupted at step {trainer.global_step} of {job.steps}")
     progress.finish()
     return module.splats.activated().detach().to("cpu")
@@ -176,7 +169,10 @@ class _Interrupts(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: GaussianFitting) -> None:  # type: ignore[override]
         """Take the signals; Lightning has put its own handlers by now."""
-        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a process beside the first one
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -200,24 +196,6 @@ def _signals_put_back() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _sparing_threads(job: FitJob) -> Iterator[None]:
-    """Leave the cores of a CPU to the kernels.
-
-    Tensors of this size are too small for torch's helpers to be worth waiting for, above all on a busy machine.
-    """
-    count = torch.get_num_threads()
-    if job.machine.accelerator != "cpu" or job.settings.densify.cap > PARALLEL_FROM:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        with kernel_threads(count):
-            yield
-    finally:
-        torch.set_num_threads(count)
 
 
 @contextmanager

@@ -18,18 +18,22 @@ CUBE_MARGIN = 1.2  # the cube reaches a little beyond what a camera sees at the 
 CARVED_SHARE = 0.6  # a point stays when more than this share of the views that see it see the object there
 
 
-def initial_gaussians(scene: Scene, *, count: int, sh_degree: int, seed: int) -> Gaussians:
+def initial_gaussians(scene: Scene, *, count: int, cap: int, sh_degree: int, seed: int) -> Gaussians:
     """Splats at the scene's points, or at guessed ones when it has none.
 
     Args:
         scene: its points are used when there are any.
         count: number of guessed points otherwise.
+        cap: more points than this are thinned out at random.
         sh_degree: harmonics degree; the coefficients above degree 0 start at zero.
         seed: of the guess.
     """
     points = scene.points
     if points is None or len(points.points) < NEIGHBOURS + 1:
-        points = guess_points(scene, count=count, seed=seed)
+        points = guess_points(scene, count=min(count, cap), seed=seed)
+    if len(points.points) > cap:
+        kept = torch.randperm(len(points.points), generator=torch.Generator().manual_seed(seed))[:cap].sort().values
+        points = PointCloud(points.points[kept], points.colors[kept])
     return splats_at(points).with_degree(sh_degree)
 
 

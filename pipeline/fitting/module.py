@@ -9,6 +9,7 @@ from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
+from gen3d.errors import Gen3DError
 from gen3d.pipeline.fitting.densification import make_densification
 from gen3d.pipeline.fitting.distributed import process_count, process_rank, sum_over_processes
 from gen3d.pipeline.fitting.optimizer import make_optimizer
@@ -44,6 +45,7 @@ class GaussianFitting(pl.LightningModule):
         self.automatic_optimization = False
         self.splats = GaussianParameters.from_gaussians(initial)
         self.photos = {1: list(photos), 2: [photo.halved() for photo in photos]}
+        self.cut_out = any(photo.alpha is not None for photo in photos)
         self.schedule = schedule
         self.settings = schedule.settings
         self.extent = extent
@@ -100,7 +102,7 @@ class GaussianFitting(pl.LightningModule):
         for slot in range(process_rank(), everywhere, process_count()):
             index = chosen[slot]
             splats = self.splats.activated(self.schedule.sh_degree(step), unit_quats=False)
-            offsets = self._screen_offsets(splats)
+            offsets = self._screen_offsets(splats) if self.densification.watches(step) else None
             loss, radii = self._view_loss(splats, offsets, self.photos[scale][index], index, self._background(step, slot))
             loss = (loss + self._regularizers(splats)) / everywhere
             loss.backward()
@@ -111,9 +113,7 @@ class GaussianFitting(pl.LightningModule):
                 self.densification.observe(offsets.grad[0].mul_(half_sizes), radii)
         return share
 
-    def _screen_offsets(self, splats: Gaussians) -> Tensor | None:
-        if not self.densification.needs_screen_gradients:
-            return None
+    def _screen_offsets(self, splats: Gaussians) -> Tensor:
         return splats.means.new_zeros(1, splats.count, 2, requires_grad=True)
 
     def _view_loss(
@@ -123,7 +123,10 @@ class GaussianFitting(pl.LightningModule):
         camera = photo.camera if self.cameras is None else self.cameras(photo.camera, index)
         drawn = rasterize(splats, camera, background=background, settings=self.raster, screen_offsets=offsets, backend=self.backend)
         image = drawn.rgb if self.exposures is None else self.exposures(drawn.rgb, index)
-        l1, ssim = l1_ssim(image, photo.target(background), photo.weights())
+        target, weights = photo.target(background), photo.weights()
+        if weights is not None:  # SSIM compares neighbourhoods, into which the ignored pixels would leak
+            target = torch.where(weights[..., None] > 0, target, image.detach())
+        l1, ssim = l1_ssim(image, target, weights)
         weight = self.settings.ssim_weight
         return (1 - weight) * l1 + weight * (1 - ssim), drawn.radii[0]
 
@@ -137,10 +140,12 @@ class GaussianFitting(pl.LightningModule):
         return total
 
     def _background(self, step: int, slot: int) -> Float[Tensor, " 3"]:
-        """Black, or a colour that changes with every view so that transparent parts cannot hide in it."""
-        if not (self.settings.random_background and any(photo.alpha is not None for photo in self.photos[1])):
+        """Black; behind cut-out objects white, as they are measured, or a new colour for every view, in which nothing can hide."""
+        if not self.cut_out:
             return torch.zeros(3, device=self.device)
-        generator = torch.Generator().manual_seed(mix_seed(self.seed + 1, step * self.settings.views_per_step + slot))
+        if not self.settings.random_background:
+            return torch.ones(3, device=self.device)
+        generator = torch.Generator().manual_seed(mix_seed("background", self.seed, step * self.settings.views_per_step + slot))
         return torch.rand(3, generator=generator).to(self.device)
 
     def _set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -160,17 +165,25 @@ class GaussianFitting(pl.LightningModule):
         interrupted = torch.full_like(loss, float(self.interrupted))
         stop, total, *summed = sum_over_processes(interrupted, loss, *gradients)
         self.stopping = bool(stop)
+        if not bool(total.isfinite()):
+            raise Gen3DError(
+                f"the loss became {float(total)} at step {self.global_step}: the fit diverged; lower the rates, first --fitting.rates.means"
+            )
         for parameter, gradient in zip(touched, summed, strict=True):
             parameter.grad = gradient
         return float(total)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the strategy has observed."""
-        checkpoint["densification"] = self.densification.state()
+        """Add what the strategy has observed, in all processes together."""
+        state = self.densification.state()
+        checkpoint["densification"] = dict(zip(state, sum_over_processes(*state.values()), strict=True)) if state else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with what the strategy had observed."""
-        self.densification.load_state(checkpoint["densification"])
+        """Continue with what the strategy had observed; the first process takes over the sums."""
+        state = checkpoint["densification"]
+        if process_rank() > 0:
+            state = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+        self.densification.load_state(state)
 
 
 class _Ticks:

@@ -1,6 +1,7 @@
 """What happens at which step of a fit: pure functions of the step, so that a resumed run repeats them."""
 
 import functools
+import zlib
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,8 @@ class Schedule:
     def interval(self) -> int:
         """Steps between two changes of the splats: `densify.every`, less in a fit so short that it would see few."""
         densify = self.settings.densify
-        return max(1, min(densify.every, int((densify.stop - densify.start) * self.steps / FEWEST_CHANGES)))
+        growing = int((densify.stop - densify.start) * self.steps)
+        return min(densify.every, max(1, growing // FEWEST_CHANGES)) if growing > 0 else densify.every
 
     def densifies(self, step: int) -> bool:
         """Whether splats are added or removed after `step`."""
@@ -65,8 +67,8 @@ class Schedule:
 
     def checkpoints(self, step: int) -> bool:
         """Whether a checkpoint is due after `step`."""
-        interval = max(1, self.steps // (self.settings.checkpoints + 1))
-        return (step + 1) % interval == 0 and step + 1 < self.steps
+        parts = self.settings.checkpoints + 1
+        return step + 1 < self.steps and (step + 1) * parts // self.steps > step * parts // self.steps
 
 
 def views_of_step(seed: int, step: int, count: int, per_step: int) -> list[int]:
@@ -80,14 +82,14 @@ def views_of_step(seed: int, step: int, count: int, per_step: int) -> list[int]:
 
 @functools.lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, count: int) -> list[int]:
-    generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
+    generator = torch.Generator().manual_seed(mix_seed("order", seed, epoch))
     return torch.randperm(count, generator=generator).tolist()
 
 
-def mix_seed(seed: int, number: int) -> int:
-    """A seed for one use of randomness, well separated from its neighbours' (a splitmix64 step)."""
+def mix_seed(purpose: str, seed: int, number: int) -> int:
+    """A seed for one use of randomness, well separated from its neighbours' and from other purposes (a splitmix64 step)."""
     mask = (1 << 64) - 1
-    value = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & mask
+    value = (seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03 + zlib.crc32(purpose.encode())) & mask
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
     return (value ^ (value >> 31)) >> 1

@@ -1,8 +1,10 @@
 """How splats are fitted to photos. Standard library only: the command line imports this."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from gen3d.ranges import UNLIMITED, check_ranges
+from gen3d.errors import UsageError
+from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 POSITIVE, FRACTION, COUNT = (1e-12, UNLIMITED), (0.0, 1.0), (1, UNLIMITED)
 NOT_NEGATIVE = (0.0, UNLIMITED)
@@ -65,6 +67,7 @@ class DensifySettings:
     noise: float = 5e5
 
     def __post_init__(self) -> None:
+        check_choices(self, strategy=("default", "mcmc"))
         check_ranges(self, cap=COUNT, every=COUNT, reset_every=NOT_NEGATIVE, grow_gradient=NOT_NEGATIVE, noise=NOT_NEGATIVE)
         check_ranges(self, start=FRACTION, stop=FRACTION, prune_stop=FRACTION, prune_opacity=(1e-6, 0.5))
 
@@ -76,14 +79,14 @@ class FittingSettings:
     Attributes:
         steps: optimisation steps; 0 derives them from `seconds`.
         seconds: time budget that calibration turns into steps once, before the first step.
-        views_per_step: photos a step looks at, over all devices together.
+        views_per_step: photos a step looks at, over all devices together; 0 is one for each device.
         sh_degree: highest harmonics degree, reached in equal parts over the first half.
         half_resolution: fraction of the steps at half resolution.
         ssim_weight: λ of (1 - λ) L1 + λ (1 - SSIM).
         opacity_regularizer: weight of the mean opacity.
         scale_regularizer: weight of the mean scale, in units of the extent.
-        random_background: draw on random colours where the photos have alpha.
-        refine_cameras: also optimise the training cameras.
+        random_background: draw on random colours where the photos have alpha; otherwise on white.
+        refine_cameras: also optimise the training cameras; the corrections serve the fit, cameras/ keeps the poses as given.
         exposure: also optimise a colour gain and offset for each training photo.
         antialias: draw with Mip-Splatting's opacity compensation.
         initial_splats: count of random splats when the scene has no points.
@@ -94,7 +97,7 @@ class FittingSettings:
 
     steps: int = 0
     seconds: float = 60.0
-    views_per_step: int = 1
+    views_per_step: int = 0
     sh_degree: int = 2
     half_resolution: float = 0.5
     ssim_weight: float = 0.2
@@ -111,7 +114,26 @@ class FittingSettings:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, steps=NOT_NEGATIVE, seconds=POSITIVE, views_per_step=COUNT, initial_splats=(10, UNLIMITED), checkpoints=NOT_NEGATIVE
+            self,
+            steps=NOT_NEGATIVE,
+            seconds=POSITIVE,
+            views_per_step=NOT_NEGATIVE,
+            initial_splats=(10, UNLIMITED),
+            checkpoints=NOT_NEGATIVE,
         )
         check_ranges(self, sh_degree=(0, 3), half_resolution=FRACTION, ssim_weight=FRACTION)
         check_ranges(self, opacity_regularizer=NOT_NEGATIVE, scale_regularizer=NOT_NEGATIVE)
+
+    def for_devices(self, count: int) -> Self:
+        """The settings with the number of views per step that `count` devices share.
+
+        Raises:
+            UsageError: they cannot share it equally.
+        """
+        views = self.views_per_step or count
+        if views % count:
+            raise UsageError(
+                f"views_per_step is {views} and devices is {count}; every device needs the same number of views: "
+                f"set --fitting.views_per_step to a multiple of {count}, or to 0"
+            )
+        return replace(self, views_per_step=views)

@@ -10,7 +10,7 @@ State = TypeVar("State")
 
 
 class Stage(Protocol[State]):
-    """One step of a job. It keeps its result in the run folder, and takes it from there when the job is resumed."""
+    """One step of a job. A long one keeps its result in the run folder, and takes it from there when the job is resumed."""
 
     name: str
 

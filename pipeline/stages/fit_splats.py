@@ -3,12 +3,11 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
-import torch
-
-from gen3d.files import atomic_path
+from gen3d.files import write_bytes
 from gen3d.pipeline.fitting.calibration import steps_for
-from gen3d.pipeline.fitting.fit import FitJob, Machine, fit
+from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.initial import initial_gaussians
+from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
@@ -26,28 +25,26 @@ class FitSplats:
     name = "fit"
 
     def __init__(self, run: Run, settings: PhotosSettings, machine: Machine) -> None:
-        self.folder = run
+        self.results = run
         self.settings = settings
         self.machine = machine
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Fit, or load the fitted splats of a run that had come further."""
-        fitted = self.folder.checkpoints / FITTED
+        fitted = self.results.checkpoints / FITTED
         if not fitted.exists():
             save_exact(fitted, self._fit(state, progress))
-            (self.folder.checkpoints / CHECKPOINT).unlink(missing_ok=True)
+            (self.results.checkpoints / CHECKPOINT).unlink(missing_ok=True)
         return replace(state, gaussians=load_exact(fitted))
 
     def _fit(self, state: PhotosState, progress: Progress) -> Gaussians:
-        fitting, seed = self.settings.fitting, self.settings.seed
-        scene = state.scene
-        initial = initial_gaussians(scene, count=fitting.initial_splats, sh_degree=fitting.sh_degree, seed=seed)
+        fitting, seed, scene = self.settings.fitting, self.settings.seed, state.scene
+        initial = initial_gaussians(scene, count=fitting.initial_splats, cap=fitting.densify.cap, sh_degree=fitting.sh_degree, seed=seed)
         photos = [Photo.from_view(view) for view in scene.train]
-        steps = self.folder.manifest.budgets.get(self.name)
+        steps = self.results.manifest.budgets.get(self.name)
         if steps is None:
-            device = torch.device(self.machine.accelerator)
-            steps = steps_for(fitting, initial, photos, extent=scene.extent, backend=self.machine.backend, device=device)
-            self.folder.record(budgets={self.name: steps})
+            steps = steps_for(fitting, initial, photos, extent=scene.extent, machine=self.machine)
+            self.results.record(budgets={self.name: steps})
         job = FitJob(
             initial=initial,
             photos=photos,
@@ -56,17 +53,16 @@ class FitSplats:
             extent=scene.extent,
             seed=seed,
             machine=self.machine,
-            checkpoint=self.folder.checkpoints / CHECKPOINT,
+            checkpoint=self.results.checkpoints / CHECKPOINT,
         )
         return fit(job, progress)
 
 
 def save_exact(path: Path, gaussians: Gaussians) -> None:
     """Store splats without any loss, unlike the exchange formats."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    with atomic_path(path) as temporary:
-        save_file({f.name: getattr(gaussians, f.name).contiguous() for f in fields(gaussians)}, temporary)
+    write_bytes(path, save({f.name: getattr(gaussians, f.name).contiguous() for f in fields(gaussians)}))
 
 
 def load_exact(path: Path) -> Gaussians:

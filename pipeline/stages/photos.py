@@ -6,7 +6,7 @@ import torch
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.asset import Asset
-from gen3d.pipeline.fitting.fit import Machine
+from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
@@ -18,6 +18,7 @@ from gen3d.pipeline.stages.fit_splats import FitSplats
 from gen3d.pipeline.stages.results import Evaluate, Export, Preview
 from gen3d.pipeline.stages.settings import PhotosSettings
 from gen3d.pipeline.stages.state import PhotosState
+from gen3d.renderers.rendering import load_backend
 
 
 def photos_to_3d(
@@ -46,7 +47,7 @@ def photos_to_3d(
     if run is None:
         with Run.create(None, "photos", settings, inputs=[folder]) as created:
             return photos_to_3d(folder, settings, created, progress)
-    machine = choose_machine(settings)
+    machine = choose_machine(settings, progress)
     run.record(device=machine.accelerator)
     with run.stage("read"):
         scene = load_scene(Path(folder), settings, run, progress)
@@ -73,20 +74,25 @@ def resume_photos(run: Run, progress: Progress) -> Asset:
     return photos_to_3d(folders[0], run.settings(PhotosSettings), run, progress)
 
 
-def choose_machine(settings: PhotosSettings) -> Machine:
-    """The accelerator that the settings and this machine allow.
+def choose_machine(settings: PhotosSettings, progress: Progress) -> Machine:
+    """The accelerator that the settings and this machine allow; a GPU is only taken where gsplat can draw on it.
 
     Raises:
-        UsageError: the device is not known or not here.
+        UsageError: the device, the backend or the number of devices cannot be had here.
     """
-    if settings.device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"the device {settings.device!r} is not known; choose auto, cpu or cuda")
+    settings.fitting.for_devices(settings.devices)
+    if settings.backend != "auto" and (reason := load_backend(settings.backend).unavailable()):
+        raise UsageError(f"the backend is {settings.backend}, which cannot run here: {reason}; choose --backend auto")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
-    if settings.devices < 1:
-        raise UsageError(f"devices is {settings.devices}; it must be at least 1")
-    cuda = settings.device != "cpu" and torch.cuda.is_available()
-    return Machine("cuda" if cuda else "cpu", settings.devices, settings.backend)
+    if settings.device == "cpu" or settings.backend == "native" or not torch.cuda.is_available():
+        return Machine("cpu", settings.devices, settings.backend)
+    if settings.device == "auto" and (reason := load_backend("gsplat").unavailable()):
+        progress.note(f"the GPU is not used, because gsplat cannot draw on it: {reason}")
+        return Machine("cpu", settings.devices, settings.backend)
+    if settings.devices > torch.cuda.device_count():
+        raise UsageError(f"devices is {settings.devices} and this machine has {torch.cuda.device_count()} GPUs; choose at most so many")
+    return Machine("cuda", settings.devices, settings.backend)
 
 
 def load_scene(folder: Path, settings: PhotosSettings, run: Run, progress: Progress) -> Scene:

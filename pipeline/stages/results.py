@@ -10,7 +10,7 @@ from torch import Tensor
 from gen3d.errors import Gen3DError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.evaluation.metrics import evaluate_views
-from gen3d.pipeline.fitting.fit import Machine
+from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.formats.images import contact_sheet, to_uint8, write_image
 from gen3d.pipeline.formats.video import write_video
 from gen3d.pipeline.paths import around_scene
@@ -37,11 +37,11 @@ class Export:
     name = "export"
 
     def __init__(self, run: Run) -> None:
-        self.folder = run
+        self.results = run
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Write the splats."""
-        facts = Asset(state.fitted).save(self.folder.exports / "model.ply")
+        facts = Asset(state.fitted).save(self.results.exports / "model.ply")
         if facts.dropped:
             progress.note(f"{facts.dropped:,} invisible splats were left out of model.ply")
         return state
@@ -53,24 +53,24 @@ class Evaluate:
     name = "evaluate"
 
     def __init__(self, run: Run, machine: Machine) -> None:
-        self.folder = run
+        self.results = run
         self.machine = machine
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Render every photo that was held out and compare."""
         if not state.scene.test:
-            self.folder.note("no photo was held out, so there is no measured quality; set --holdout 8 for some")
-            self.folder.write_metrics({"views": 0, "splats": state.fitted.count})
+            self.results.note("no photo was held out, so there is no measured quality; set --holdout 8 for some")
+            self.results.write_metrics({"views": 0, "splats": state.fitted.count})
             return state
         lpips, reason = lpips_or_reason()
         if lpips is None:
-            self.folder.note(reason)
+            self.results.note(reason)
         else:
-            self.folder.record(weights=(weight_facts(LPIPS),))
+            self.results.record(weights=(weight_facts(LPIPS),))
         progress.start(self.name, 1)
         views, gaussians = state.scene.test, state.fitted.to(self.machine.accelerator)
         result = evaluate_views(gaussians, views, background=background_of(views), backend=self.machine.backend, lpips=lpips)
-        self.folder.write_metrics(result.to_json() | {"splats": state.fitted.count})
+        self.results.write_metrics(result.to_json() | {"splats": state.fitted.count})
         progress.finish()
         return state
 
@@ -81,7 +81,7 @@ class Preview:
     name = "preview"
 
     def __init__(self, run: Run, machine: Machine) -> None:
-        self.folder = run
+        self.results = run
         self.machine = machine
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
@@ -89,10 +89,10 @@ class Preview:
         views = state.scene.test or state.scene.train
         background, backend = background_of(views), self.machine.backend
         gaussians = state.fitted.to(self.machine.accelerator)
-        write_image(self.folder.previews / "contact_sheet.png", comparison_sheet(gaussians, views, background, backend))
+        write_image(self.results.previews / "contact_sheet.png", comparison_sheet(gaussians, views, background, backend))
         path = around_scene(same_size(state.scene.train), SECONDS * FRAMES_PER_SECOND)
         frames = flight(gaussians, path, background, backend, progress)
-        write_video(self.folder.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
+        write_video(self.results.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
         return state
 
 

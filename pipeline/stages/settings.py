@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gen3d.pipeline.fitting.settings import FittingSettings
+from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,7 @@ class PhotosSettings:
     devices: int = 1
     backend: str = "auto"
     fitting: FittingSettings = field(default_factory=FittingSettings)
+
+    def __post_init__(self) -> None:
+        check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
+        check_ranges(self, devices=(1, UNLIMITED), holdout=(0, UNLIMITED), max_size=(16, UNLIMITED), seed=(0, 2**63 - 1))

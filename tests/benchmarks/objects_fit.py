@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gen3d.files import write_json
 from gen3d.pipeline.evaluation.metrics import evaluate_views
 from gen3d.pipeline.fitting.calibration import steps_for
-from gen3d.pipeline.fitting.fit import FitJob, Machine, fit
+from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.initial import initial_gaussians
+from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.objects.library import ObjectEntry, read_library, select
@@ -66,10 +65,10 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
     scene = scene_of(entry)
     settings = FittingSettings(steps=options.steps, seconds=options.seconds, densify=DensifySettings(cap=options.cap))
     start = time.perf_counter()
-    initial = initial_gaussians(scene, count=settings.initial_splats, sh_degree=settings.sh_degree, seed=options.seed)
+    initial = initial_gaussians(scene, count=settings.initial_splats, cap=options.cap, sh_degree=settings.sh_degree, seed=options.seed)
     photos = [Photo.from_view(view) for view in scene.train]
     machine = Machine(accelerator=options.accelerator, backend=options.backend)
-    steps = steps_for(settings, initial, photos, extent=scene.extent, backend=options.backend, device=torch.device(options.accelerator))
+    steps = steps_for(settings, initial, photos, extent=scene.extent, machine=machine)
     job = FitJob(
         initial=initial,
         photos=photos,

@@ -9,12 +9,5 @@ STRATEGIES: dict[str, type[Densification]] = {"default": DefaultDensification, "
 
 
 def make_densification(schedule: Schedule, *, extent: float, seed: int) -> Densification:
-    """The strategy that the settings name.
-
-    Raises:
-        ValueError: the name is not known.
-    """
-    name = schedule.settings.densify.strategy
-    if name not in STRATEGIES:
-        raise ValueError(f"the densification strategy {name!r} is not known; choose one of {', '.join(STRATEGIES)}")
-    return STRATEGIES[name](schedule, extent=extent, seed=seed)
+    """The strategy that the settings name."""
+    return STRATEGIES[schedule.settings.densify.strategy](schedule, extent=extent, seed=seed)

@@ -22,12 +22,10 @@ class Densification(ABC):
         self.extent = extent
         self.seed = seed
 
-    @property
-    @abstractmethod
-    def needs_screen_gradients(self) -> bool:
-        """Whether `observe` has a use for screen gradients."""
+    def watches(self, step: int) -> bool:
+        """Whether `observe` has a use for the screen gradients of `step`."""
+        return False
 
-    @abstractmethod
     def observe(self, gradients: Float[Tensor, "n 2"], radii: Int[Tensor, "n 2"]) -> None:
         """Take note of one view.
 
@@ -40,14 +38,13 @@ class Densification(ABC):
     def after_step(self, step: int, splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
         """Change splats and optimiser in place where the schedule asks for it."""
 
-    @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold."""
+        """What this process has observed and a checkpoint must hold; sums, which are added over processes."""
+        return {}
 
-    @abstractmethod
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from `state`."""
 
-    def generator(self, step: int) -> torch.Generator:
-        """Randomness for the change after `step`, on the CPU so that it is the same for every device."""
-        return torch.Generator().manual_seed(mix_seed(self.seed, step))
+    def generator(self, step: int, device: torch.device) -> torch.Generator:
+        """Randomness for the change after `step`; processes on one kind of device draw the same."""
+        return torch.Generator(device).manual_seed(mix_seed("densification", self.seed, step))

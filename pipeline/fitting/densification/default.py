@@ -26,17 +26,20 @@ class DefaultDensification(Densification):
     are drawn with probability by gradient, and every one is split, which suits a short budget better.
     """
 
-    needs_screen_gradients = True
-
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.total = torch.zeros(0)
         self.views = torch.zeros(0)
 
+    def watches(self, step: int) -> bool:
+        """As long as splats may still be added."""
+        return self.schedule.grows(step)
+
     def observe(self, gradients: Float[Tensor, "n 2"], radii: Int[Tensor, "n 2"]) -> None:
         """Add the gradient norms of the splats that are drawn."""
         if self.total.shape[0] != gradients.shape[0]:
             self.total = self.views = gradients.new_zeros(gradients.shape[0])
+        self.total, self.views = self.total.to(gradients), self.views.to(gradients)  # a checkpoint loads them on the CPU
         # Column by column: reductions over an axis of two are several times slower. What is not drawn has no gradient.
         self.total = self.total + (gradients[:, 0].square() + gradients[:, 1].square()).sqrt_()
         self.views = self.views + (radii[:, 0] > 0)
@@ -44,11 +47,10 @@ class DefaultDensification(Densification):
     def after_step(self, step: int, splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
         """Grow, prune and reset when due."""
         densify = self.schedule.settings.densify
-        if self.schedule.densifies(step) and len(self.total) == splats.count:
-            total, views = sum_over_processes(self.total, self.views)
-            mean = total / views.clamp_min(1)
-            if self.schedule.grows(step):
-                self._grow(step, mean, splats, optimizer)
+        if self.schedule.densifies(step):
+            if self.schedule.grows(step) and len(self.total) == splats.count:
+                total, views = sum_over_processes(self.total, self.views)
+                self._grow(step, total / views.clamp_min(1), splats, optimizer)
             self._prune(step, splats, optimizer)
             self.total = self.views = torch.zeros(0)
         if densify.reset_every and (step + 1) % densify.reset_every == 0 and self.schedule.grows(step):
@@ -56,7 +58,7 @@ class DefaultDensification(Densification):
 
     def _grow(self, step: int, mean: Float[Tensor, " n"], splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
         densify = self.schedule.settings.densify
-        generator = self.generator(step)
+        generator = self.generator(step, mean.device)
         room = max(0, densify.cap - splats.count)
         large = splats.log_scales.data.amax(-1).exp() > SMALL * self.extent
         if densify.grow_gradient > 0:
@@ -93,7 +95,7 @@ def draw(weights: Float[Tensor, " n"], count: int, generator: torch.Generator) -
     """A mask of `count` entries drawn without replacement with probability by weight (Gumbel top-k)."""
     mask = torch.zeros(weights.shape, dtype=torch.bool, device=weights.device)
     if count > 0:
-        noise = torch.rand(weights.shape, generator=generator).clamp_min(1e-12).to(weights)
+        noise = torch.rand(weights.shape, generator=generator, device=weights.device).clamp_min(1e-12).to(weights)
         keys = weights.clamp_min(1e-30).log() - (-noise.log()).log()
         mask[keys.topk(min(count, len(keys))).indices] = True
     return mask
@@ -116,7 +118,7 @@ def grow(
         return
     means, log_scales = splats.means.data, splats.log_scales.data
     rotation = quaternion_to_matrix(splats.quats.data[split])
-    samples = torch.randn(2, len(rotation), 3, generator=generator).to(means)
+    samples = torch.randn(2, len(rotation), 3, generator=generator, device=means.device).to(means)
     offsets = torch.einsum("nij,knj->kni", rotation, samples * log_scales[split].exp())
 
     def change(name: str, tensor: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gen3d.pipeline.fitting.densification.base import Densification
-from gen3d.pipeline.fitting.optimizer import RATE_OF, rewrite
+from gen3d.pipeline.fitting.optimizer import rewrite
 from gen3d.renderers.gaussians import GaussianParameters
 from gen3d.renderers.quaternions import quaternion_to_matrix
 
@@ -17,14 +17,9 @@ NOISE_STEEPNESS, NOISE_CENTRE = 100.0, 0.995
 class McmcDensification(Densification):
     """Splats are samples: faint ones jump to places of opaque ones, and noise along the covariance explores."""
 
-    needs_screen_gradients = False
-
-    def observe(self, gradients: Float[Tensor, "n 2"], radii: Int[Tensor, "n 2"]) -> None:
-        """Nothing on the screen matters here."""
-
     def after_step(self, step: int, splats: GaussianParameters, optimizer: torch.optim.Optimizer) -> None:
         """Relocate and add when due; add noise always."""
-        generator = self.generator(step)
+        generator = self.generator(step, splats.means.device)
         densify = self.schedule.settings.densify
         if self.schedule.densifies(step):
             relocate(splats, optimizer, densify.prune_opacity, generator)
@@ -32,15 +27,8 @@ class McmcDensification(Densification):
                 # A twentieth at a time as in the paper; faster where a short fit would not reach the cap.
                 target = min(densify.cap, max(int(GROWTH * splats.count), self.schedule.target_count(step)))
                 add(splats, optimizer, target - splats.count, densify.prune_opacity, generator)
-        position = next(group for group in optimizer.param_groups if RATE_OF.get(group["name"]) == "means")
+        position = next(group for group in optimizer.param_groups if group["name"] == "means")
         shake(splats, position["lr"] * densify.noise, generator)
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing is carried from step to step."""
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Nothing to load."""
 
 
 def shared_opacity_and_scale(
@@ -95,7 +83,7 @@ def add(splats: GaussianParameters, optimizer: torch.optim.Optimizer, count: int
 def _draw(weights: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " m"]:
     """Indices drawn with replacement with probability by weight; any n (torch.multinomial stops at 2^24)."""
     cumulative = weights.double().cumsum(0)
-    places = torch.rand(count, generator=generator, dtype=torch.float64).to(cumulative.device) * cumulative[-1]
+    places = torch.rand(count, generator=generator, dtype=torch.float64, device=weights.device) * cumulative[-1]
     return torch.searchsorted(cumulative, places, right=True).clamp(max=len(weights) - 1)
 
 
@@ -112,6 +100,6 @@ def shake(splats: GaussianParameters, rate: float, generator: torch.Generator) -
     """Add noise Σ ε to the centres, strong for faint splats and none for opaque ones (equation 8)."""
     transparency = 1 - splats.logit_opacities.data.sigmoid()
     strength = rate * torch.sigmoid(NOISE_STEEPNESS * (transparency - NOISE_CENTRE))
-    noise = torch.randn(splats.count, 3, generator=generator).to(splats.means)
+    noise = torch.randn(splats.count, 3, generator=generator, device=splats.means.device).to(splats.means)
     factor = quaternion_to_matrix(splats.quats.data) * splats.log_scales.data.exp()[:, None, :]
     splats.means.data += (factor @ (factor.mT @ (noise * strength[:, None])[..., None]))[..., 0]

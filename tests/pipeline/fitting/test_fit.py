@@ -1,7 +1,6 @@
 import os
 import signal
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -9,9 +8,12 @@ import torch
 
 from gen3d.errors import Interrupted, UsageError
 from gen3d.pipeline.fitting.calibration import crowded, mean_cost, steps_for
-from gen3d.pipeline.fitting.fit import FitJob, Machine, fit
+from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.initial import initial_gaussians
-from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
+from gen3d.pipeline.fitting.machine import Machine
+from gen3d.pipeline.fitting.module import GaussianFitting
+from gen3d.pipeline.fitting.schedule import Schedule
+from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings, RateSettings
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.progress import Silent
 from gen3d.renderers.rendering import rasterize
@@ -21,7 +23,7 @@ SETTINGS = FittingSettings(densify=DensifySettings(cap=200, every=10))
 
 
 def job(scene, steps, settings=SETTINGS, checkpoint=None, **machine):
-    initial = initial_gaussians(scene, count=100, sh_degree=settings.sh_degree, seed=0)
+    initial = initial_gaussians(scene, count=100, cap=200, sh_degree=settings.sh_degree, seed=0)
     photos = [Photo.from_view(view) for view in scene.train]
     return FitJob(initial, photos, settings, steps, scene.extent, 0, Machine(**machine), checkpoint)
 
@@ -42,7 +44,7 @@ def test_fitting_improves_the_held_out_view(scene, strategy):
     before = quality(job(scene, 1).initial, scene.test[0])
     fitted = fit(job(scene, 150, settings), Silent())
     assert quality(fitted, scene.test[0]) > before + 4
-    assert fitted.degree == 1
+    assert fitted.degree == 2
 
 
 def test_transparent_photos_are_fitted_over_any_background(cut_out):
@@ -121,7 +123,8 @@ def test_two_processes_equal_one(scene, tmp_path, strategy):
 
 def test_views_must_be_shared_equally(scene):
     with pytest.raises(UsageError, match="multiple of 2"):
-        fit(job(scene, 5, devices=2), Silent())
+        fit(job(scene, 5, replace(SETTINGS, views_per_step=3), devices=2), Silent())
+    assert FittingSettings().for_devices(3).views_per_step == 3
 
 
 def test_masked_pixels_do_not_count(scene):
@@ -148,27 +151,42 @@ def test_exposures_absorb_brightness(scene):
     assert quality(corrected, mean_photo) > quality(plain, mean_photo)
 
 
-def test_camera_corrections_undo_noise(scene):
+def test_camera_corrections_find_the_way_back(scene):
+    """Splats that are right and may not move leave only the cameras to explain the photos."""
+    right = fit(job(scene, 300), Silent())
     generator = torch.Generator().manual_seed(3)
-    noisy = []
-    for view in scene.train:
+    shifts = 0.03 * torch.randn(len(scene.train), 2, generator=generator)
+    photos = []
+    for view, shift in zip(scene.train, shifts, strict=True):
         pose = view.camera.world_to_camera.clone()
-        pose[:, :2, 3] += 0.02 * torch.randn(1, 2, generator=generator)
-        noisy.append(replace(view, camera=replace(view.camera, world_to_camera=pose)))
-    changed = replace(scene, train=tuple(noisy))
-    plain = fit(job(changed, 200), Silent())
-    refined = fit(job(changed, 200, replace(SETTINGS, refine_cameras=True)), Silent())
-    assert quality(refined, scene.test[0]) > quality(plain, scene.test[0])
+        pose[:, :2, 3] += shift
+        photos.append(Photo.from_view(replace(view, camera=replace(view.camera, world_to_camera=pose))))
+    still = RateSettings(**dict.fromkeys(("means", "scales", "quats", "opacities", "sh0", "sh_rest"), 0.0))
+    settings = replace(SETTINGS, refine_cameras=True, rates=still, views_per_step=1, half_resolution=0.0)
+    module = GaussianFitting(right, photos, Schedule(settings, 400, right.count), extent=scene.extent, seed=0)
+    optimizer = module.configure_optimizers()
+    for step in range(400):
+        module.backward_of_step(step)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def error():
+        poses = torch.cat([module.cameras(p.camera, i).world_to_camera for i, p in enumerate(photos)])
+        truth = torch.cat([view.camera.world_to_camera for view in scene.train])
+        return (poses[:, :3, 3] - truth[:, :3, 3]).norm(dim=-1).mean().item()
+
+    assert error() < 0.5 * shifts.norm(dim=-1).mean()
 
 
 def test_calibration_turns_seconds_into_steps(scene):
     prepared = job(scene, 1)
-    options = {"extent": scene.extent, "backend": "auto", "device": torch.device("cpu")}
+    options = {"extent": scene.extent, "machine": Machine()}
     assert steps_for(replace(SETTINGS, steps=123), prepared.initial, prepared.photos, **options) == 123
-    start = time.perf_counter()
-    steps = steps_for(replace(SETTINGS, seconds=20.0), prepared.initial, prepared.photos, **options)
-    assert steps > 50
-    assert time.perf_counter() - start < 20  # asking must cost less than the answer
+    steps = {
+        seconds: steps_for(replace(SETTINGS, seconds=seconds), prepared.initial, prepared.photos, **options) for seconds in (1e-3, 1e3)
+    }
+    assert steps[1e-3] == 50  # the fewest that make sense
+    assert steps[1e3] > 2000
 
 
 def test_mean_cost_weighs_resolution_and_crowd():

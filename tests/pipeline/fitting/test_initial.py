@@ -28,10 +28,16 @@ def test_coincident_points_have_a_size():
 
 
 def test_points_of_the_scene_are_used(scene):
-    splats = initial_gaussians(scene, count=7, sh_degree=2, seed=0)
+    splats = initial_gaussians(scene, count=7, cap=1000, sh_degree=2, seed=0)
     assert torch.equal(splats.means, scene.points.points)
     assert splats.degree == 2
     assert (splats.sh[:, 1:] == 0).all()
+
+
+def test_points_beyond_the_cap_are_thinned_out(scene):
+    splats = initial_gaussians(scene, count=7, cap=50, sh_degree=0, seed=0)
+    assert splats.count == 50
+    assert torch.isin(splats.means[:, 0], scene.points.points[:, 0]).all()
 
 
 def test_guessing_finds_the_object_and_its_colours(cut_out):

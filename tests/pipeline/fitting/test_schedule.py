@@ -25,8 +25,8 @@ def test_orders_differ_between_epochs_and_seeds():
 
 
 def test_mixed_seeds_are_distinct_and_fit_a_generator():
-    seeds = {mix_seed(seed, number) for seed in range(50) for number in range(50)}
-    assert len(seeds) == 2500
+    seeds = {mix_seed(purpose, seed, number) for purpose in "ab" for seed in range(50) for number in range(50)}
+    assert len(seeds) == 5000
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
@@ -55,8 +55,11 @@ def test_short_fits_change_often_enough():
         schedule = Schedule(settings, steps=steps, initial_count=1)
         assert sum(schedule.densifies(step) for step in range(steps // 2)) >= min(12, steps // 2)
     assert Schedule(settings, steps=6000, initial_count=1).interval == 100
+    without = FittingSettings(densify=DensifySettings(every=100, start=0.0, stop=0.0))
+    assert Schedule(without, steps=600, initial_count=1).interval == 100
 
 
 def test_checkpoints_are_spread_evenly_and_leave_out_the_end():
     schedule = Schedule(FittingSettings(checkpoints=3), steps=100, initial_count=1)
     assert [step + 1 for step in range(100) if schedule.checkpoints(step)] == [25, 50, 75]
+    assert sum(Schedule(FittingSettings(checkpoints=10), 20, 1).checkpoints(step) for step in range(20)) == 10
