@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short, table
-from gen3d.cli.runs import add_drawing, splat_file, torch_device
+from gen3d.cli.runs import add_drawing, may_write, splat_file, torch_device
 from gen3d.errors import BadInput, UsageError
 from gen3d.files import write_json
 from gen3d.pipeline.run import Run
@@ -24,6 +24,7 @@ def configure(parser: Parser) -> None:
     parser.add_input("run", "the folder of the run")
     parser.flags.add_argument("--against", type=str, help="another folder of photos of the same place, in the same frame")
     parser.flags.add_argument("--max_size", type=int, help="longest side of the photos in pixels; the run's own when not given")
+    parser.flags.add_argument("--overwrite", action="store_true", help="replace the figures of an earlier evaluation")
     add_drawing(parser)
 
 
@@ -31,6 +32,8 @@ def execute(options: SimpleNamespace) -> Report:
     """Draw each photo from its camera and compare."""
     run = Run.open(options.run)
     model = splat_file(options.run)
+    name = "metrics-eval.json" if options.against is None else f"metrics-{Path(options.against).resolve().name}.json"
+    file = may_write(run.folder / name, options.overwrite, "move it away")
     device = torch_device(options.device)
     views = _views(run, options)
     from gen3d.pipeline.evaluation.metrics import evaluate_views
@@ -41,12 +44,11 @@ def execute(options: SimpleNamespace) -> Report:
     lpips, reason = lpips_or_reason()
     result = evaluate_views(gaussians, views, background=background_of(views), backend=options.backend, lpips=lpips)
     metrics = {**result.to_json(), "splats": gaussians.count}
-    name = "metrics.json" if options.against is None else f"metrics-{Path(options.against).resolve().name}.json"
-    write_json(run.folder / name, metrics)
+    write_json(file, metrics)
     rows = [(key, f"{value:.4g}") for key, value in metrics.items() if isinstance(value, float)]
     note = f"\nnote: {reason}" if reason else ""
-    text = f"{table(rows)}\n{len(views)} photos, {gaussians.count:,} splats; {short(run.folder / name)}{note}"
-    return Report({"run": run.folder, "file": run.folder / name, "metrics": metrics, "note": reason}, text)
+    text = f"{table(rows)}\n{len(views)} photos, {gaussians.count:,} splats; {short(file)}{note}"
+    return Report({"run": run.folder, "file": file, "metrics": metrics, "note": reason}, text)
 
 
 def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":

@@ -8,6 +8,7 @@ from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short
 from gen3d.cli.runs import may_write, splat_file
 from gen3d.errors import UsageError
+from gen3d.pipeline.configuration import did_you_mean
 
 
 def configure(parser: Parser) -> None:
@@ -25,12 +26,17 @@ def execute(options: SimpleNamespace) -> Report:
     """Read once, write each format."""
     if (options.out is None) == (options.to is None):
         raise UsageError("give either --out FILE or --to with formats, such as --to ply,splat")
+    from gen3d.pipeline.formats.registry import SPLAT_FORMATS, read_gaussians, write_gaussians
+
+    suffixes = [Path(options.out).suffix] if options.to is None else [f".{kind.strip(' .')}" for kind in options.to.split(",")]
+    for suffix in suffixes:
+        if suffix.lower() not in SPLAT_FORMATS:
+            known = [each.removeprefix(".") for each in SPLAT_FORMATS]
+            raise UsageError(f"the format {suffix.removeprefix('.')!r} is not known{did_you_mean(suffix.removeprefix('.'), known)}")
     source = splat_file(options.source)
-    targets = [Path(options.out)] if options.to is None else [source.with_suffix(f".{kind.strip(' .')}") for kind in options.to.split(",")]
+    targets = [Path(options.out)] if options.to is None else [source.with_suffix(suffix) for suffix in suffixes]
     for target in targets:
         may_write(target, options.overwrite)
-    from gen3d.pipeline.formats.registry import read_gaussians, write_gaussians
-
     gaussians, facts = read_gaussians(source, frame=options.frame)
     written = {target: write_gaussians(target, gaussians, frame=options.axes, unit=facts.unit) for target in targets}
     lines = []

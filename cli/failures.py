@@ -10,24 +10,27 @@ from gen3d.pipeline.run import was_interrupted
 CPU_ALLOCATION = ("can't allocate memory", "not enough memory")
 
 
-def explained(error: BaseException, folder: Path | None = None, smaller: str = "") -> Gen3DError:
+def explained(error: BaseException, folder: Path | None = None, *, smaller: str = "", resumable: bool = True) -> Gen3DError:
     """The error as a sentence with an exit code.
 
     Args:
         error: what was raised.
         folder: the run folder, when there is one; its log holds the traceback.
         smaller: the flags that lower the memory of this verb.
+        resumable: whether the run in `folder` can be continued after an interruption.
     """
-    hint = f"; continue with gen3d resume {short(folder)}" if folder else ""
+    hint = f"; continue with gen3d resume {short(folder)}" if folder and resumable else ""
     if isinstance(error, Interrupted):
         return Interrupted(f"{error}{hint}")
+    if isinstance(error, OutOfMemory):
+        return OutOfMemory(f"{error}, or try {smaller}") if smaller else error
     if isinstance(error, Gen3DError):
         return error
     if was_interrupted(error):
         return Interrupted(f"interrupted{hint}")
     if _is_out_of_memory(error):
-        remedy = f"try {smaller}" if smaller else "close other programs, or use a machine with more memory"
-        return OutOfMemory(f"the job does not fit into memory ({_first_line(error)}); {remedy}")
+        reason = f"the job does not fit into memory ({_first_line(error)}); close other programs"
+        return explained(OutOfMemory(reason), smaller=smaller)
     where = f"the traceback is in {short(folder / 'log.txt')}" if folder else "-v shows the traceback"
     return Gen3DError(f"unexpected {type(error).__name__}: {_first_line(error)}; {where}")
 

@@ -18,6 +18,7 @@ from gen3d.errors import Interrupted, UsageError
 from gen3d.pipeline.configuration import as_yaml, did_you_mean
 
 # Each verb is a module with `configure(parser)` and `execute(options) -> Report`; it imports heavy packages in `execute`.
+# Its `SMALLER`, if it has one, are the flags that lower its memory.
 VERBS: dict[str, tuple[str, str]] = {
     "photos": ("gen3d.cli.photos", "a folder of photos with cameras becomes splats"),
     "resume": ("gen3d.cli.resume", "continue a run that was cut off"),
@@ -74,9 +75,12 @@ def _run(arguments: list[str]) -> Report:
         return Report({}, "")  # --help has printed itself
     if getattr(options, "print_config", False):
         return Report(dataclasses.asdict(options.settings), as_yaml(options.settings).rstrip())
-    # Standard output belongs to the report: what libraries print goes to the other stream.
-    with contextlib.redirect_stdout(sys.stderr):
-        return module.execute(options)
+    try:
+        # Standard output belongs to the report: what libraries print goes to the other stream.
+        with contextlib.redirect_stdout(sys.stderr):
+            return module.execute(options)
+    except BaseException as error:
+        raise explained(error, smaller=getattr(module, "SMALLER", "")) from error
 
 
 def _help() -> str:

@@ -28,6 +28,6 @@ def execute(options: SimpleNamespace) -> Report:
     from gen3d.pipeline.stages.photos import photos_to_3d
 
     run = Run.create(options.out, "photos", options.settings, inputs=[folder.resolve()], overwrite=options.overwrite)
-    with recording(run, quiet=options.quiet, smaller=SMALLER) as progress:
+    with recording(run, quiet=options.quiet) as progress:
         photos_to_3d(folder, options.settings, run, progress)
     return run_report(run)

@@ -3,13 +3,15 @@
 import importlib
 from types import SimpleNamespace
 
+from gen3d.cli import photos
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report
 from gen3d.cli.runs import recording, run_report
 from gen3d.errors import BadInput
 from gen3d.pipeline.run import Run
 
-# The function `(run, progress)` that continues a job, by the verb that began it.
+SMALLER = f"a new run with {photos.SMALLER}"
+# The function `(run, progress)` that continues a job, by the verb that began it; it checks the inputs.
 RESUME = {"photos": ("gen3d.pipeline.stages.photos", "resume_photos")}
 
 
@@ -25,7 +27,6 @@ def execute(options: SimpleNamespace) -> Report:
     if verb not in RESUME:
         raise BadInput(f"{options.run} was made by gen3d {verb}, which cannot be resumed; run it again with --overwrite")
     if run.manifest.status != "done":
-        run.check_inputs()
         module, name = RESUME[verb]
         continue_job = getattr(importlib.import_module(module), name)
         with recording(run, quiet=options.quiet) as progress:

@@ -18,13 +18,13 @@ RESULTS = (MODEL, Path("previews") / "turntable.mp4", Path("previews") / "contac
 
 
 @contextmanager
-def recording(run: Run, *, quiet: bool, smaller: str = "") -> Iterator[Bar]:
+def recording(run: Run, *, quiet: bool) -> Iterator[Bar]:
     """Show progress, keep the manifest true however the block ends, and name the run in the error."""
     try:
         with run, Bar(log=run.log, quiet=quiet) as progress:
             yield progress
     except BaseException as error:
-        raise explained(error, run.folder, smaller) from error
+        raise explained(error, run.folder, resumable=not run.restored) from error
 
 
 def run_report(run: Run) -> Report:
@@ -34,6 +34,7 @@ def run_report(run: Run) -> Report:
     seconds = sum(run.manifest.stages.values())
     words = describe(metrics)
     lines = [f"done in {seconds:.0f} s" + (f": {words}" if words else ""), *(f"  {short(file)}" for file in files)]
+    lines += [f"note: {note}" for note in run.manifest.notes]
     facts = {
         "verb": run.manifest.verb,
         "run": run.folder,
@@ -69,14 +70,14 @@ def splat_file(path: str | Path) -> Path:
     return given / MODEL
 
 
-def may_write(path: Path, overwrite: bool) -> Path:
+def may_write(path: Path, overwrite: bool, instead: str = "choose another --out") -> Path:
     """The path, when nothing would be lost by writing it.
 
     Raises:
         UsageError: the file exists and `overwrite` is off.
     """
     if path.exists() and not overwrite:
-        raise UsageError(f"{short(path)} exists; choose another --out, or add --overwrite")
+        raise UsageError(f"{short(path)} exists; {instead}, or add --overwrite")
     return path
 
 

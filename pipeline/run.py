@@ -1,14 +1,13 @@
 """The run folder: what a job was asked, what it did, and where its results are."""
 
 import dataclasses
-import itertools
 import os
 import re
 import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,24 +15,26 @@ from typing import Any, Self, TypeVar
 
 import gen3d
 from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
-from gen3d.files import write_json, write_text
+from gen3d.files import sweep, write_json, write_text
 from gen3d.pipeline import configuration
+from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.manifest import Manifest, Status, input_digest, merged, peak_memory, read_manifest
 
 Settings = TypeVar("Settings")
 FOLDERS = ("inputs", "cameras", "checkpoints", "previews", "exports")
-FILES = ("run.json", "config.yaml", "metrics.json", "log.txt")
+FILES = ("config.yaml", "metrics.json", "log.txt", "run.json")  # run.json moves last: where it is, the others are
 PREVIOUS = ".previous"
 
 
 class Run:
-    """A job's folder; as a context manager it also records how the job ended.
+    """A job's folder; as a context manager it keeps other processes out and records how the job ended.
 
     A run travels to other processes by pickle, but run.json is written only by the process that created or opened it.
 
     Attributes:
         folder: the run folder.
         manifest: what run.json holds.
+        restored: whether the run ended with nothing to resume, and the results that it was to replace are back.
         inputs: subfolder for copies of what was given.
         cameras: subfolder for the camera poses.
         checkpoints: subfolder for what a resumption needs.
@@ -44,8 +45,10 @@ class Run:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.restored = False
         self.inputs, self.cameras, self.checkpoints, self.previews, self.exports = (folder / name for name in FOLDERS)
         self._owner = os.getpid()
+        self._lock: int | None = None
 
     @classmethod
     def create(
@@ -58,10 +61,11 @@ class Run:
             verb: the job.
             settings: its settings, a dataclass; `seed` and `device` are noted when it has them.
             inputs: files and folders that the job reads.
-            overwrite: replace the results in a folder that is not empty. They come back when the new run fails early.
+            overwrite: replace the results in a folder that is not empty. They come back when the new run ends before its first
+                checkpoint.
 
         Raises:
-            UsageError: the folder is not empty and `overwrite` is off.
+            UsageError: the folder is not empty and `overwrite` is off, or another process works in it.
             BadInput: an input does not exist.
         """
         digests = {str(Path(path).absolute()): input_digest(Path(path)) for path in inputs}
@@ -77,13 +81,17 @@ class Run:
             inputs=digests,
         )
         run = cls(folder.absolute(), manifest)
-        with _writing(folder):
-            for name in FOLDERS:
-                (folder / name).mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", configuration.as_yaml(settings))
-        run._write()
-        if out is None:
-            write_text(folder.parent / "latest.txt", f"{folder.name}\n")
+        try:
+            with _writing(folder):
+                for name in FOLDERS:
+                    (folder / name).mkdir(parents=True, exist_ok=True)
+            write_text(folder / "config.yaml", configuration.as_yaml(settings))
+            run._write()
+            if out is None:
+                write_text(folder.parent / "latest.txt", f"{folder.name}\n")
+        except BaseException:
+            _restore(folder)
+            raise
         return run
 
     @classmethod
@@ -106,7 +114,7 @@ class Run:
     @property
     def has_checkpoint(self) -> bool:
         """Whether a checkpoint was written."""
-        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return self.checkpoints.is_dir() and any(not file.name.startswith(".") for file in self.checkpoints.iterdir())
 
     def settings(self, kind: type[Settings]) -> Settings:
         """The settings in config.yaml.
@@ -166,32 +174,47 @@ class Run:
         write_json(self.folder / "metrics.json", metrics)
 
     def finish(self, status: Status, error: str = "") -> None:
-        """Record how the job ended; on `done` the results that this run replaced are gone for good."""
-        self.record(status=status, error=error, peak_memory_mib=peak_memory())
+        """Record how the job ended.
+
+        The results that this run replaced are gone for good on `done`, and back in place when there is nothing to resume.
+        """
         self.log(f"{status}: {error}" if error else status)
+        # A disk that is full must neither hide why the job ended nor keep the earlier results away.
+        with nullcontext() if status == "done" else suppress(Gen3DError):
+            self.record(status=status, error=error, peak_memory_mib=peak_memory())
         if os.getpid() != self._owner:
             return
-        if status == "done":
+        if status == "done" and _keeps_earlier(self.folder):
             shutil.rmtree(self.folder / PREVIOUS, ignore_errors=True)
-        elif status == "failed" and not self.has_checkpoint:
-            _restore(self.folder)
+        elif status != "done" and not self.has_checkpoint:
+            self.restored = _restore(self.folder)
 
     def __enter__(self) -> Self:
-        if self.manifest.status != "running":
-            self.record(status="running", error="")
+        with _writing(self.folder):
+            self._lock = lock_folder(self.folder)
+            try:
+                for folder in (self.cameras, self.checkpoints, self.previews, self.exports):
+                    sweep(folder)
+                if self.manifest.status != "running":
+                    self.record(status="running", error="")
+            except BaseException:
+                release(self._lock)
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self.finish("done")
-        elif was_interrupted(error):
-            self.finish("interrupted")
-        else:
-            if not isinstance(error, Gen3DError):
-                self.log("".join(traceback.format_exception(error)).rstrip())
-            # A disk that is full must not hide why the job failed.
-            with suppress(Gen3DError):
+        try:
+            if error is None:
+                self.finish("done")
+            elif was_interrupted(error):
+                self.finish("interrupted")
+            else:
+                if not isinstance(error, Gen3DError):
+                    self.log("".join(traceback.format_exception(error)).rstrip())
                 self.finish("failed", str(error) or type(error).__name__)
+        finally:
+            release(self._lock)
+            self._lock = None
 
     def _write(self) -> None:
         if os.getpid() == self._owner:
@@ -204,10 +227,16 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def _new_folder(name: str) -> Path:
+    """An empty folder that no other job got."""
     slug = re.sub(r"[\W_]+", "-", name.lower())[:40].strip("-") or "run"
-    folder = Path("outputs") / f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([folder], numbered) if not each.exists())
+    first = folder = Path("outputs") / f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
+    number = 1
+    while True:
+        with _writing(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
 
 
 def _make_room(folder: Path, overwrite: bool) -> None:
@@ -224,14 +253,12 @@ def _make_room(folder: Path, overwrite: bool) -> None:
             raise UsageError(f"{folder} is not empty: choose another --out, or add --overwrite")
         if before is None:
             return  # someone's own folder: the results join what is there, and nothing is taken away
-        previous = folder / PREVIOUS
-        keep = not previous.exists() and not worthless
-        for entry in (folder / name for name in (*FOLDERS, *FILES)):
-            if keep and entry.exists():
-                previous.mkdir(exist_ok=True)
-                os.replace(entry, previous / entry.name)
-            else:
+        release(lock_folder(folder))
+        if _keeps_earlier(folder) or worthless:
+            for entry in _entries(folder):
                 _remove(entry)
+        else:
+            _set_aside(folder)
 
 
 def _run_in(folder: Path) -> Run | None:
@@ -240,15 +267,42 @@ def _run_in(folder: Path) -> Run | None:
     return None
 
 
-def _restore(folder: Path) -> None:
+def _entries(folder: Path) -> list[Path]:
+    return [folder / name for name in (*FOLDERS, *FILES)]
+
+
+def _keeps_earlier(folder: Path) -> bool:
+    return (folder / PREVIOUS / "run.json").is_file()
+
+
+def _set_aside(folder: Path) -> None:
+    """Move the results of a run to where `_restore` finds them: all, or none when something goes wrong."""
     previous = folder / PREVIOUS
-    if not previous.is_dir():
-        return
-    for name in set((*FOLDERS, *FILES)) - {"log.txt"}:  # the log says why the new run failed
-        _remove(folder / name)
-        if (previous / name).exists():
-            os.replace(previous / name, folder / name)
-    shutil.rmtree(previous, ignore_errors=True)
+    previous.mkdir(exist_ok=True)
+    try:
+        for entry in _entries(folder):
+            if entry.exists():
+                os.replace(entry, previous / entry.name)
+    except BaseException:
+        for entry in previous.iterdir():
+            os.replace(entry, folder / entry.name)
+        raise
+
+
+def _restore(folder: Path) -> bool:
+    """Put earlier results back in the place of the new ones; False when there are none, or they cannot be moved."""
+    if not _keeps_earlier(folder):
+        return False
+    entries = [entry for entry in _entries(folder) if entry.name != "log.txt"]  # the log says why the new run ended
+    with suppress(OSError):
+        for entry in entries:
+            _remove(entry)
+        for entry in entries:
+            if (folder / PREVIOUS / entry.name).exists():
+                os.replace(folder / PREVIOUS / entry.name, entry)
+        shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
+        return True
+    return False
 
 
 def _remove(entry: Path) -> None:

@@ -1,8 +1,11 @@
 """Reading and writing files so that nothing is half-written and nothing huge is swallowed."""
 
+import errno
+import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,12 @@ from typing import Any
 from gen3d.errors import BadInput, Gen3DError
 
 GIBIBYTE = 1024**3
+# What can be wrong with the place that is written to; any other error comes from the code that makes the content.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_SUCH_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+OF_THE_TARGET = FULL | FORBIDDEN | NO_SUCH_PLACE
+TEMPORARY = re.compile(r"\..*-[a-z0-9_]{8}(\.\w+)?")  # what mkstemp makes of the prefix and suffix below
 
 
 @contextmanager
@@ -19,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it becomes `path` when the block ends well, and vanishes otherwise.
 
     Raises:
-        Gen3DError: the disk is full or the folder cannot be written.
+        Gen3DError: the disk is full or the folder cannot be written. Other errors of the block pass unchanged.
     """
     target = Path(path)
     temporary = None
@@ -34,15 +43,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise Gen3DError(f"could not write {target}: {reason}; free some space or choose another --out") from error
+        if error.errno not in OF_THE_TARGET:
+            raise
+        raise Gen3DError(f"could not write {target}: {error.strerror}; free some space or choose another --out") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what `atomic_path` left in a folder when its process was killed; nobody else may be writing there."""
+    if not folder.is_dir():
+        return
+    for file in [each for each in folder.iterdir() if TEMPORARY.fullmatch(each.name) and each.is_file()]:
+        file.unlink(missing_ok=True)
+
+
+@functools.cache
 def _umask() -> int:
-    """The process's file mode mask: mkstemp makes private files, results should follow the user's habit."""
+    """The process's file mode mask: mkstemp makes private files, results should follow the user's habit.
+
+    It can only be read by setting it, and for that moment all threads create files with the other one: hence once.
+    """
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

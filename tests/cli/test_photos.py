@@ -1,7 +1,7 @@
 """`gen3d photos` from the folder of photos to the files of the run, also when it is killed on the way."""
 
 import json
-import random
+import os
 import shutil
 import signal
 import subprocess
@@ -66,7 +66,7 @@ def test_one_photo_is_not_enough(photo_folder, tmp_path, capsys):
 
 def test_devices_share_one_run_folder(photo_folder, tmp_path):
     run = tmp_path / "run"
-    assert photos(photo_folder, run, "--fitting.steps", "10", "--devices", "2", "--fitting.views-per-step", "2") == 0
+    assert photos(photo_folder, run, "--fitting.steps", "10", "--devices", "2") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert all((run / name).stat().st_size > 0 for name in RESULTS)
 
@@ -75,9 +75,9 @@ def command(*words):
     return [sys.executable, "-W", "ignore", "-m", "gen3d", *words]
 
 
-def start(folder, run):
-    flags = [*FAST, "--fitting.steps", "1500", "--fitting.checkpoints", "150"]
-    return subprocess.Popen(command("photos", str(folder), "--out", str(run), *flags), stderr=subprocess.DEVNULL)
+def start(folder, run, *flags):
+    fast = [*FAST, "--fitting.steps", "1500", "--fitting.checkpoints", "150"]
+    return subprocess.Popen(command("photos", str(folder), "--out", str(run), *fast, *flags), stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +88,56 @@ def whole(photo_folder, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_job_resumes_to_the_same_metrics(photo_folder, whole, tmp_path, stop):
-    stopped = tmp_path / "stopped"
-    job = start(photo_folder, stopped)
-    checkpoint = stopped / "checkpoints" / "fit.ckpt"
-    while not checkpoint.exists() and job.poll() is None:
-        time.sleep(0.02)
-    time.sleep(random.uniform(0, 0.5))
+def wait_for(path, job, times=1):
+    """Until `path` has been written `times` times."""
+    seen = set()
+    while len(seen) < times and job.poll() is None:
+        if path.exists():
+            seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.005)
+    assert path.exists(), "the job ended first"
+
+
+def resume(run):
+    return subprocess.run(command("resume", str(run), "-q"), stderr=subprocess.DEVNULL, timeout=300).returncode
+
+
+def same_results(run, other):
+    return metrics(run) == metrics(other) and (run / "exports/model.ply").read_bytes() == (other / "exports/model.ply").read_bytes()
+
+
+# Every checkpoint of the first part of the fit, the end of the fit, and the export are places to be stopped at.
+STOPS = [
+    (signal.SIGKILL, "checkpoints/fit.ckpt", 3),
+    (signal.SIGINT, "checkpoints/fit.ckpt", 17),
+    (signal.SIGTERM, "checkpoints/fit.ckpt", 30),
+    (signal.SIGKILL, "checkpoints/fitted.safetensors", 1),
+    (signal.SIGKILL, "exports/model.ply", 1),
+    (signal.SIGINT, "metrics.json", 1),
+]
+
+
+@pytest.mark.parametrize(("stop", "file", "times"), STOPS)
+def test_a_stopped_job_resumes_to_the_same_results(photo_folder, whole, tmp_path, stop, file, times):
+    run = tmp_path / "run"
+    job = start(photo_folder, run)
+    wait_for(run / file, job, times)
     job.send_signal(stop)
     assert job.wait(timeout=60) == (-9 if stop == signal.SIGKILL else 130)
-    assert manifest(stopped)["status"] == ("running" if stop == signal.SIGKILL else "interrupted")
-    assert checkpoint.exists()
-    assert not (stopped / "exports" / "model.ply").exists()
-    assert subprocess.run(command("resume", str(stopped), "-q"), stderr=subprocess.DEVNULL, timeout=300).returncode == 0
-    assert metrics(stopped) == metrics(whole)
-    assert (stopped / "exports" / "model.ply").read_bytes() == (whole / "exports" / "model.ply").read_bytes()
+    assert manifest(run)["status"] == ("running" if stop == signal.SIGKILL else "interrupted")
+    assert resume(run) == 0
+    assert same_results(run, whole)
+
+
+def test_several_processes_are_stopped_together(photo_folder, tmp_path):
+    run, flags = tmp_path / "run", ("--devices", "2")
+    job = subprocess.Popen(
+        command("photos", str(photo_folder), "--out", str(run), *FAST, "--fitting.steps", "600", "--fitting.checkpoints", "60", *flags),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(run / "checkpoints" / "fit.ckpt", job, 2)
+    os.killpg(job.pid, signal.SIGTERM)
+    assert job.wait(timeout=60) == 130
+    assert resume(run) == 0
+    assert metrics(run)["psnr"] > 15
