@@ -21,12 +21,13 @@ lint: $(ENV)/developed
 
 bench: $(ENV)/developed
 	$(BIN)/python tests/benchmarks/raster_scaling.py
+	$(BIN)/python tests/benchmarks/fit_budget.py
 	$(BIN)/python -m pytest tests/benchmarks -o addopts=--import-mode=importlib --benchmark-only
 
 clean:
 	rm -rf $(ENV) build dist
 
-# torch first: a plain requirement would take the newest build with gigabytes of CUDA libraries.
+# torch first and pinned, so that nothing chooses another build; TORCH=... names yours.
 $(ENV)/installed: pyproject.toml setup.py $(wildcard renderers/native/*.cpp renderers/native/*.h)
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/pip install --quiet $(TORCH)

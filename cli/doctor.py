@@ -3,9 +3,9 @@
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import gen3d
 from gen3d.cli.parser import Parser
@@ -13,25 +13,35 @@ from gen3d.cli.report import Report, table
 from gen3d.optional import require
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "trimesh", "lightning", "safetensors", "jsonargparse", "rich")
+AGAIN = "run pip install -e . in the checkout again"  # only for gen3d's own parts
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the answer.
+class Found(NamedTuple):
+    """What a look found.
 
     Attributes:
-        name: what was looked at.
-        ok: whether it works.
-        detail: what was found.
-        remedy: what to do when it does not.
-        needed: whether gen3d cannot work without.
+        ok: whether the part works.
+        detail: in words.
+        remedy: what to do here, where that depends on what was found.
     """
 
-    name: str
     ok: bool
     detail: str
     remedy: str = ""
-    needed: bool = False
+
+
+class Check(NamedTuple):
+    """A part of gen3d or of this machine.
+
+    Attributes:
+        look: tries the part; what it raises is a finding too.
+        needed: whether gen3d cannot work without.
+        remedy: what to do when it does not work.
+    """
+
+    look: Callable[[], Found]
+    needed: bool
+    remedy: str
 
 
 def configure(parser: Parser) -> None:
@@ -40,29 +50,29 @@ def configure(parser: Parser) -> None:
 
 def execute(options: SimpleNamespace) -> Report:
     """Look at everything; a broken part must not hide the others."""
-    checks = [_guarded(name, look) for name, look in CHECKS.items()]
-    broken = [check for check in checks if check.needed and not check.ok]
-    rows = []
-    for check in checks:
-        remedy = f"; {check.remedy}" if check.remedy and not check.ok else ""
-        rows.append((check.name, "ok" if check.ok else "missing", f"{check.detail}{remedy}"))
-    return Report({"checks": [asdict(check) for check in checks]}, table(rows), 1 if broken else 0)
+    facts, rows = [], []
+    for name, check in CHECKS.items():
+        found = _guarded(check.look)
+        remedy = found.remedy or check.remedy
+        facts.append({"name": name, "ok": found.ok, "detail": found.detail, "remedy": remedy, "needed": check.needed})
+        rows.append((name, "ok", found.detail) if found.ok else (name, "missing", f"{found.detail}; {remedy}"))
+    broken = any(fact["needed"] and not fact["ok"] for fact in facts)
+    return Report({"checks": facts}, table(rows), 1 if broken else 0)
 
 
-def _guarded(name: str, look: Callable[[], Check]) -> Check:
+def _guarded(look: Callable[[], Found]) -> Found:
     try:
         return look()
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        return Check(name, False, f"{type(error).__name__}: {reason}", "install gen3d again: pip install --force-reinstall gen3d")
+        return Found(False, f"{type(error).__name__}: {reason}")
 
 
-def _python() -> Check:
-    good = sys.version_info >= (3, 11)
-    return Check("Python", good, f"{platform.python_version()} on {platform.platform()}", "use Python 3.11 or newer", needed=True)
+def _python() -> Found:
+    return Found(sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}")
 
 
-def _packages() -> Check:
+def _packages() -> Found:
     versions, missing = [f"gen3d {gen3d.__version__}"], []
     for name in PACKAGES:
         try:
@@ -70,74 +80,72 @@ def _packages() -> Check:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Check("packages", False, f"without {', '.join(missing)}", f"pip install {' '.join(missing)}", needed=True)
-    return Check("packages", True, ", ".join(versions), needed=True)
+        return Found(False, f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    return Found(True, ", ".join(versions))
 
 
-def _torch() -> Check:
+def _torch() -> Found:
     import torch
 
     kind = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    return Check("torch", True, f"{torch.__version__} ({kind}), {torch.get_num_threads()} threads", needed=True)
+    return Found(True, f"{torch.__version__} ({kind}), {torch.get_num_threads()} threads")
 
 
-def _cuda() -> Check:
-    import torch
-
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
-        return Check("CUDA", True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    remedy = "jobs run on the CPU; with an NVIDIA GPU, update its driver and install a CUDA build of torch"
-    return Check("CUDA", False, "torch finds no device", remedy)
-
-
-def _native() -> Check:
-    from gen3d.renderers.native import backend
-
-    reason = backend.unavailable()
-    remedy = "the slower torch reference draws instead; with a C++ compiler: pip install --force-reinstall --no-deps gen3d"
-    return Check("native rasterizer", reason is None, reason or backend.build_info(), remedy)
-
-
-def _gsplat() -> Check:
+def _cuda() -> Found:
     import torch
 
     if not torch.cuda.is_available():
-        return Check("gsplat", False, "not tried without CUDA", "nothing to do: the native rasterizer draws on the CPU")
+        return Found(False, "torch finds no device")
+    memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
+    return Found(True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+
+
+def _native() -> Found:
+    from gen3d.renderers.native import backend
+
+    reason = backend.unavailable()
+    return Found(reason is None, reason or backend.build_info())
+
+
+def _gsplat() -> Found:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Found(False, "not tried without CUDA", "nothing to do: the native rasterizer draws on the CPU")
     from gen3d.renderers import gsplat_backend
 
     reason = gsplat_backend.unavailable()
-    return Check("gsplat", reason is None, reason or metadata.version("gsplat"), "the torch reference draws on CUDA instead")
+    return Found(reason is None, reason or metadata.version("gsplat"))
 
 
-def _embree() -> Check:
+def _embree() -> Found:
     require("embreex", extra="mesh", purpose="rendering meshes")
-    return Check("embreex", True, metadata.version("embreex"))
+    return Found(True, metadata.version("embreex"))
 
 
-def _ffmpeg() -> Check:
+def _ffmpeg() -> Found:
     import imageio_ffmpeg
 
-    return Check("ffmpeg", True, imageio_ffmpeg.get_ffmpeg_exe())
+    return Found(True, imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _weights() -> Check:
+def _weights() -> Found:
     from gen3d.priors import zoo
 
     stored = zoo.list_weights()
     absent = [each.weight.name for each in stored if not each.present]
     place = f"{len(stored) - len(absent)} of {len(stored)} in {zoo.cache_root()}" + (", network switched off" if zoo.is_offline() else "")
-    return Check("weights", not absent, place, f"gen3d models pull {' '.join(absent)}")
+    return Found(not absent, place, f"gen3d models pull {' '.join(absent)}")
 
 
-CHECKS: dict[str, Callable[[], Check]] = {
-    "Python": _python,
-    "packages": _packages,
-    "torch": _torch,
-    "CUDA": _cuda,
-    "native rasterizer": _native,
-    "gsplat": _gsplat,
-    "embreex": _embree,
-    "ffmpeg": _ffmpeg,
-    "weights": _weights,
+CHECKS = {
+    "Python": Check(_python, True, "use Python 3.11 or newer"),
+    "packages": Check(_packages, True, AGAIN),
+    "torch": Check(_torch, True, "pip install --force-reinstall torch"),
+    "CUDA": Check(_cuda, False, "jobs run on the CPU; with an NVIDIA GPU, update its driver and install a CUDA build of torch"),
+    "native rasterizer": Check(_native, False, f"the slower torch reference draws instead; {AGAIN}, with a C++ compiler"),
+    "gsplat": Check(_gsplat, False, "the torch reference draws on CUDA instead"),
+    "embreex": Check(_embree, False, "meshes cannot be rendered without; pip install embreex"),
+    "ffmpeg": Check(_ffmpeg, False, "pip install --force-reinstall imageio-ffmpeg"),
+    "weights": Check(_weights, False, AGAIN),
 }

@@ -34,7 +34,7 @@ def execute(options: SimpleNamespace) -> Report:
     model = splat_file(options.run)
     name = "metrics-eval.json" if options.against is None else f"metrics-{Path(options.against).resolve().name}.json"
     file = may_write(run.folder / name, options.overwrite, "move it away")
-    device = torch_device(options.device)
+    device = torch_device(options.device, options.backend)
     views = _views(run, options)
     from gen3d.pipeline.evaluation.metrics import evaluate_views
     from gen3d.pipeline.formats.registry import read_gaussians
@@ -57,23 +57,33 @@ def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":
 
     import torch
 
-    from gen3d.pipeline.scenes.reading import orient_scene, read_scene
+    from gen3d.pipeline.scenes.reading import read_scene
 
     settings = run.settings(PhotosSettings)
     size = options.max_size or settings.max_size
     if options.against is not None:
-        scene = read_scene(Path(options.against), SceneSettings(max_size=size, holdout=0))
-        views = scene.test or scene.train
+        views = _photos(Path(options.against), size)
     else:
         if len(run.manifest.inputs) != 1:
             raise BadInput(f"{short(run.folder)} does not name its one folder of photos; give --against")
         run.check_inputs()
-        scene = read_scene(Path(next(iter(run.manifest.inputs))), SceneSettings(max_size=size, holdout=settings.holdout))
-        views = scene.test
+        views = read_scene(Path(next(iter(run.manifest.inputs))), SceneSettings(max_size=size, holdout=settings.holdout)).test
     if not views:
         raise UsageError("no photo was held out, so there is nothing to compare with; give other photos with --against DIR")
-    if run.manifest.world_from_source:
-        moved = torch.tensor(run.manifest.world_from_source, dtype=torch.float64)
-        return tuple(replace(view, camera=view.camera.to(torch.float64).moved(moved).to(torch.float32)) for view in views)
-    oriented = orient_scene(scene)
-    return oriented.test or oriented.train
+    moved = torch.tensor(run.manifest.world_from_source or torch.eye(4).tolist(), dtype=torch.float64)
+    return tuple(replace(view, camera=view.camera.to(torch.float64).moved(moved).to(torch.float32)) for view in views)
+
+
+def _photos(folder: Path, size: int) -> "tuple[View, ...]":
+    """All photos of a folder, or its test photos where it names some; one is enough, for nothing is learned from them."""
+    from dataclasses import replace
+
+    from gen3d.pipeline.scenes.colmap import read_colmap
+    from gen3d.pipeline.scenes.photos import develop
+    from gen3d.pipeline.scenes.transforms import find_transforms, read_transforms
+
+    shots = (read_transforms if find_transforms(folder) else read_colmap)(folder).shots
+    held = [shot for shot in shots if shot.split == "test"] or shots
+    views = [develop(shot, size) for shot in sorted(held, key=lambda shot: shot.name)]
+    # Photos that are opaque everywhere say nothing about an object's outline.
+    return tuple(view if view.alpha is None or bool((view.alpha < 255).any()) else replace(view, alpha=None) for view in views)

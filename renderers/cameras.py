@@ -1,6 +1,7 @@
 """Pinhole cameras in the OpenCV convention: x right, y down, z forward; pixel centres at +0.5."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -52,11 +53,6 @@ class Cameras:
         """Unit viewing directions in the world."""
         return self.world_to_camera[..., 2, :3]
 
-    @property
-    def camera_to_world(self) -> Float[Tensor, "*b v 4 4"]:
-        """The inverse rigid transforms."""
-        return rigid_inverse(self.world_to_camera)
-
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast both tensors, with the arguments of `torch.Tensor.to`."""
         return replace(
@@ -83,6 +79,14 @@ class Cameras:
         scale = torch.linalg.det(transform[:3, :3]).pow(1 / 3)
         moved = self.world_to_camera @ torch.linalg.inv(transform)
         return replace(self, world_to_camera=torch.cat([moved[..., :3, :] * scale, moved[..., 3:, :]], -2))
+
+
+def stacked(cameras: Sequence[Cameras]) -> Cameras:
+    """Views `[v]` of several image sizes as one batch, on the pixel grid of the first."""
+    width, height = cameras[0].width, cameras[0].height
+    resized = [each.resized(width, height) for each in cameras]
+    poses, matrices = ([getattr(each, name) for each in resized] for name in ("world_to_camera", "intrinsics"))
+    return Cameras(torch.cat(poses), torch.cat(matrices), width, height)
 
 
 def rigid_inverse(transforms: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:

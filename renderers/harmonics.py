@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gen3d.renderers.sphere import fibonacci_sphere
+
 SH0 = 0.28209479177387814  # Y_0^0 = 1 / (2 sqrt(pi))
 SH1 = 0.4886025119029199
 MAX_DEGREE = 3
@@ -75,10 +77,7 @@ def sh0_to_rgb(sh0: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
 @functools.cache
 def _probe(degree: int) -> tuple[Tensor, Tensor]:
     """Well-spread directions and the pseudo-inverse of the basis there, float64."""
-    index = torch.arange(64, dtype=torch.float64) + 0.5
-    z, azimuth = 1 - index / 32, index * (torch.pi * (1 + 5**0.5))  # Fibonacci sphere
-    radius = (1 - z * z).sqrt()
-    directions = torch.stack([radius * azimuth.cos(), radius * azimuth.sin(), z], -1)
+    directions = fibonacci_sphere(64)
     return directions, torch.linalg.pinv(basis(directions, degree))
 
 

@@ -55,12 +55,23 @@ def ssim(
     11x11 Gaussian window, outside the picture zeros: the convention of 3D Gaussian splatting (Kerbl et al. 2023).
     """
     _check(images, targets, weights)
+    return _mean(ssim_map(images, targets, padding=WINDOW // 2), weights)
+
+
+def ssim_map(images: Float[Tensor, "b h w 3"], targets: Float[Tensor, "b h w 3"], *, padding: int) -> Float[Tensor, "b h2 w2 3"]:
+    """Structural similarity of each window; h2 = h + 2 padding - 10, and so is w2.
+
+    Args:
+        images: pictures in [0, 1].
+        targets: what they should be.
+        padding: rows and columns of zeros around the pictures; 0 takes only windows that lie wholly inside.
+    """
     x, y = images.movedim(-1, 1), targets.movedim(-1, 1)
-    mean_x, mean_y = _blur(x), _blur(y)
+    mean_x, mean_y = _blur(x, padding), _blur(y, padding)
     product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
-    covariance, variances = _blur(x * y) - product, _blur(x.square() + y.square()) - squares
+    covariance, variances = _blur(x * y, padding) - product, _blur(x.square() + y.square(), padding) - squares
     values = (2 * product + C1) * (2 * covariance + C2) / ((squares + C1) * (variances + C2))
-    return _mean(values.movedim(1, -1), weights)
+    return values.movedim(1, -1)
 
 
 def psnr(images: Float[Tensor, "*b h w 3"], targets: Float[Tensor, "*b h w 3"]) -> Float[Tensor, "*b"]:
@@ -83,14 +94,14 @@ def _mean(values: Float[Tensor, "b h w c"], weights: Float[Tensor, "b h w"] | No
     return (values * weights[..., None]).sum() / (values.shape[-1] * weights.sum()).clamp_min(1e-12)
 
 
-def _blur(planes: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+def _blur(planes: Float[Tensor, "b c h w"], padding: int) -> Float[Tensor, "b c h2 w2"]:
     steps = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     window = (-steps.square() / (2 * SIGMA**2)).exp()
     window = (window / window.sum()).to(planes)
     channels = planes.shape[1]
     rows, columns = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), window.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    blurred = torch.nn.functional.conv2d(planes, rows, padding=(0, WINDOW // 2), groups=channels)
-    return torch.nn.functional.conv2d(blurred, columns, padding=(WINDOW // 2, 0), groups=channels)
+    blurred = torch.nn.functional.conv2d(planes, rows, padding=(0, padding), groups=channels)
+    return torch.nn.functional.conv2d(blurred, columns, padding=(padding, 0), groups=channels)
 
 
 class _Similarity(torch.autograd.Function):

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from gen3d.pipeline.scenes.scene import View
 from gen3d.priors.perceptual import Lpips
+from gen3d.renderers import similarity
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
 
-WINDOW, SIGMA = 11, 1.5
-SMALLEST_ERROR = 1e-10  # equal pictures get 100 dB, not infinity
+LARGEST_PSNR = 100.0  # of equal pictures, whose mean over views would be infinite
 ABSENT = "LPIPS was not measured: no network was given"
 
 
@@ -98,7 +98,7 @@ def evaluate_views(
     behind = None if background is None else torch.as_tensor(background, dtype=torch.float32)
     for view in views:
         drawn = rasterize(gaussians, view.camera, background=behind, backend=backend).rgb[0].clamp(0, 1).cpu().float()
-        photo = _photo(view, behind)
+        photo = view.over(behind).cpu()
         counts = None if view.mask is None else view.mask.cpu() > 127
         if counts is not None and not counts.any():
             notes.append(f"{view.name} was left out: all of its pixels are masked")
@@ -115,9 +115,8 @@ def evaluate_views(
 
 def psnr(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], counts: Bool[Tensor, "h w"] | None = None) -> float:
     """Peak signal-to-noise ratio of pictures in [0, 1], decibels, over the pixels that count; at most 100."""
-    error = (image.double() - target.double()).square()
-    mean = error.mean() if counts is None else error[counts].mean()
-    return float(-10 * mean.clamp_min(SMALLEST_ERROR).log10())
+    first, second = (picture.double() if counts is None else picture[counts][None].double() for picture in (image, target))
+    return min(LARGEST_PSNR, float(similarity.psnr(first, second)))
 
 
 def ssim(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], counts: Bool[Tensor, "h w"] | None = None) -> float | None:
@@ -126,38 +125,13 @@ def ssim(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], counts: 
     Only windows that lie wholly in the picture and hold no masked pixel count, so nothing is padded; population variances;
     constants 0.01² and 0.03². None where there is no such window.
     """
-    height, width = image.shape[:2]
-    if min(height, width) < WINDOW:
+    if min(image.shape[:2]) < similarity.WINDOW:
         return None
-    a, b = (picture.double().permute(2, 0, 1) for picture in (image, target))
-    mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
-    variance_a, variance_b, covariance = square_a - mean_a**2, square_b - mean_b**2, product - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    values = similarity.ssim_map(image[None].double(), target[None].double(), padding=0)[0]
     if counts is None:
-        return float(similarity.mean())
-    masked = torch.nn.functional.max_pool2d((~counts).double()[None], WINDOW, stride=1)[0] > 0
-    return None if masked.all() else float(similarity[:, ~masked].mean())
-
-
-def _blur(images: Float[Tensor, "k c h w"]) -> Float[Tensor, "k c h2 w2"]:
-    """Gaussian means over all windows that lie wholly in the pictures."""
-    offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
-    weights = torch.exp(-offsets.square() / (2 * SIGMA**2))
-    weights = weights / weights.sum()
-    flat = images.flatten(0, 1)[:, None]
-    rows = torch.nn.functional.conv2d(flat, weights[None, None, None])
-    return torch.nn.functional.conv2d(rows, weights[None, None, :, None])[:, 0].unflatten(0, images.shape[:2])
-
-
-def _photo(view: View, background: Float[Tensor, " 3"] | None) -> Float[Tensor, "h w 3"]:
-    """The photo as it should look over the background."""
-    image = view.image.cpu().float() / 255
-    if view.alpha is None:
-        return image
-    alpha = view.alpha.cpu()[..., None].float() / 255
-    return image * alpha + (0 if background is None else background.cpu()) * (1 - alpha)
+        return float(values.mean())
+    masked = torch.nn.functional.max_pool2d((~counts).double()[None], similarity.WINDOW, stride=1)[0] > 0
+    return None if masked.all() else float(values[~masked].mean())
 
 
 def _distance(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], counts: Bool[Tensor, "h w"] | None, lpips: Lpips) -> float:

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gen3d.pipeline.paths import focus_point
-from gen3d.pipeline.scenes.scene import Scene, View
+from gen3d.pipeline.scenes.scene import Scene, View, stacked_cameras
 from gen3d.renderers import harmonics
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
@@ -81,10 +81,7 @@ def guess_points(scene: Scene, *, count: int, seed: int) -> PointCloud:
 
 def common_view(scene: Scene) -> tuple[Float[Tensor, " 3"], float]:
     """The point that the cameras look at, and half the side of a cube around it that fills their typical view."""
-    poses = torch.cat([view.camera.world_to_camera for view in scene.train])
-    matrices = torch.cat([view.camera.intrinsics for view in scene.train])
-    first = scene.train[0].camera
-    centre = focus_point(Cameras(poses, matrices, first.width, first.height)).float()
+    centre = focus_point(stacked_cameras(scene.train)).float()
     distance = torch.cat([(view.camera.positions - centre).norm(dim=-1) for view in scene.train]).median()
     slope = torch.stack([view.camera.width / (2 * view.camera.intrinsics[0, 0, 0]) for view in scene.train]).median()
     return centre, float(distance * slope.clamp(max=1.0) * CUBE_MARGIN)

@@ -100,7 +100,7 @@ class FittingSettings:
     views_per_step: int = 0
     sh_degree: int = 2
     half_resolution: float = 0.5
-    ssim_weight: float = 0.2
+    ssim_weight: float = 0.4
     opacity_regularizer: float = 0.02
     scale_regularizer: float = 0.02
     random_background: bool = True

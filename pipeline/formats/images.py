@@ -77,7 +77,7 @@ def _pixels(image: Any) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def to_uint8(image: Float[Tensor, "*b h w c"]) -> UInt8[Tensor, "*b h w c"]:
+def to_uint8(image: Float[Tensor, "*b"]) -> UInt8[Tensor, "*b"]:
     """Values in [0, 1], clamped and rounded to 0..255; NaN becomes 0."""
     return (image.detach().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
 

@@ -1,6 +1,7 @@
 """Reading textured meshes of the common formats through trimesh."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from gen3d.errors import BadInput
 from gen3d.files import read_bytes
+from gen3d.pipeline.formats.images import MAX_PIXELS, READ_FORMATS
 from gen3d.renderers.mesh import Mesh, sample_texture
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -47,20 +49,21 @@ def read_mesh(path: str | Path) -> Mesh:
     Opacity is dropped, except that of a glTF texture whose material asks for it (`alphaMode` MASK or BLEND).
 
     Args:
-        path: GLB, glTF, OBJ, PLY or STL; files that it names (buffers, materials, pictures) are looked for beside it.
+        path: GLB, glTF, OBJ, PLY or STL; files that it names (buffers, materials, pictures) are looked for in its folder only.
 
     Raises:
-        BadInput: the file is missing, of another format, broken, or has no faces.
+        BadInput: the file is missing, of another format, broken, larger than 1 GiB, or has no faces or too large a picture.
     """
     source = Path(path)
     suffix = source.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadInput(f"{source} ends in {suffix or 'no suffix'!r}; meshes are read from {', '.join(SUFFIXES)}")
-    read_bytes(source, limit=LIMIT)
+    content = io.BytesIO(read_bytes(source, limit=LIMIT))
     import trimesh
 
+    beside: Any = _Beside(source.parent)
     try:
-        scene: Any = trimesh.load(str(source), force="scene", process=False)
+        scene: Any = trimesh.load(content, file_type=suffix[1:], resolver=beside, force="scene", process=False)
         parts = [
             _part(scene.geometry[name], np.asarray(transform), linear=suffix in (".glb", ".gltf"))
             for transform, name in (scene.graph[node] for node in scene.graph.nodes_geometry)
@@ -79,6 +82,28 @@ def read_mesh(path: str | Path) -> Mesh:
         if int(part.faces.min()) < 0 or int(part.faces.max()) >= len(part.vertices):
             raise BadInput(f"{source} has faces that name vertices beyond its {len(part.vertices)}; export it again")
     return _joined(parts)
+
+
+class _Beside:
+    """Hands trimesh the files that a mesh names, out of the mesh's own folder and no other place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def get(self, name: str) -> bytes:
+        """The content of a file; the folder part of a name is dropped where it leads nowhere, as exporters leave their own there.
+
+        Raises:
+            FileNotFoundError: it is not there, or outside the folder.
+        """
+        plain = name.strip().replace("\\", "/")
+        for candidate in (plain, plain.rsplit("/", 1)[-1]):
+            path = (self._folder / candidate).resolve()
+            if path.is_relative_to(self._folder) and path.is_file():
+                return read_bytes(path, limit=LIMIT)
+        raise FileNotFoundError(f"{name} is not in the folder of the mesh")
+
+    __getitem__ = get
 
 
 def _part(geometry: Any, transform: np.ndarray, *, linear: bool) -> Part:
@@ -112,10 +137,19 @@ def _material(material: Any) -> tuple[Any, Any]:
     if hasattr(material, "baseColorTexture"):
         picture, factor = material.baseColorTexture, material.baseColorFactor
         mode = "RGBA" if material.alphaMode in ("MASK", "BLEND") else "RGB"
-        return picture and picture.convert(mode), factor
+        return picture and _decoded(picture, mode), factor
     picture = getattr(material, "image", None)
     # A diffuse colour beside a picture is left by many exporters and shown by few programs.
-    return (picture.convert("RGB"), None) if picture is not None else (None, getattr(material, "diffuse", None))
+    return (_decoded(picture, "RGB"), None) if picture is not None else (None, getattr(material, "diffuse", None))
+
+
+def _decoded(picture: Any, mode: str) -> Any:
+    """The pixels of a picture that trimesh has opened and, unless it has made the picture itself, not yet decoded."""
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f"it has a picture of {picture.width}x{picture.height} pixels and at most {MAX_PIXELS:,} are read")
+    if picture.format not in (None, *READ_FORMATS):
+        raise ValueError(f"it has a picture of the kind {picture.format}; {', '.join(READ_FORMATS)} are read")
+    return picture.convert(mode)
 
 
 def _display(values: Any, *, linear: bool) -> Float[Tensor, "*b 3"]:

@@ -1,19 +1,17 @@
 """Views of meshes as if they were photos: scenes with exact cameras and alpha."""
 
-import math
-
 import torch
 
+from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.renderers.cameras import Cameras, orbit
 from gen3d.renderers.mesh import Mesh
 from gen3d.renderers.mesh_renderer import render_mesh
-
-GOLDEN_ANGLE = 180 * (3 - math.sqrt(5))
+from gen3d.renderers.sphere import fibonacci_sphere
 
 
 def sphere_cameras(count: int, *, radius: float, fov: float, size: int, turn: float = 0.0) -> Cameras:
-    """Views of the origin spread evenly over the whole sphere on a Fibonacci spiral (Swinbank and Purser 2006).
+    """Views of the origin spread evenly over the whole sphere on a Fibonacci spiral, from above to below.
 
     Args:
         count: number of views.
@@ -24,9 +22,8 @@ def sphere_cameras(count: int, *, radius: float, fov: float, size: int, turn: fl
     """
     if count < 1:
         raise ValueError(f"{count} views were asked for; at least 1 is needed")
-    index = torch.arange(count, dtype=torch.float64)
-    elevations = torch.rad2deg(torch.asin(1 - (2 * index + 1) / count))
-    azimuths = (turn + GOLDEN_ANGLE * index) % 360
+    x, y, z = fibonacci_sphere(count).unbind(-1)
+    elevations, azimuths = torch.rad2deg(torch.asin(y)), turn + torch.rad2deg(torch.atan2(x, z))
     return orbit(azimuths, elevations, radius=radius, fov=fov, width=size, height=size).to(torch.float32)
 
 
@@ -50,8 +47,8 @@ def render_object(mesh: Mesh, cameras: Cameras, *, prefix: str = "view", supersa
         views.append(
             View(
                 name=f"{prefix}_{index:03d}.png",
-                image=_bytes(straight),
-                alpha=_bytes(drawn.alpha[0]),
+                image=to_uint8(straight),
+                alpha=to_uint8(drawn.alpha[0]),
                 mask=None,
                 camera=camera,
             )
@@ -74,7 +71,3 @@ def object_scene(mesh: Mesh, train: Cameras, test: Cameras, *, supersample: int 
         points=None,
         world_from_source=torch.eye(4, dtype=torch.float64),
     )
-
-
-def _bytes(values: torch.Tensor) -> torch.Tensor:
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)

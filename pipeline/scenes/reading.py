@@ -1,6 +1,5 @@
 """Photo scenes from folders: which format it is, which photos are held out, and which way is up."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.shots import Capture, Shot
 from gen3d.pipeline.scenes.transforms import find_transforms, read_transforms
 from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.sphere import fibonacci_sphere
 
 FORMATS: dict[str, Callable[[Path], Capture]] = {"transforms": read_transforms, "colmap": read_colmap}
 MIN_TRAIN = 2
@@ -50,7 +50,8 @@ def read_scene(folder: Path, settings: SceneSettings) -> Scene:
     # Photos that are opaque everywhere say nothing about the object's outline.
     if all(view.alpha is None or bool((view.alpha == 255).all()) for view in views):
         views = tuple(replace(view, alpha=None) for view in views)
-    return Scene(views[: len(train)], views[len(train) :], capture.points, torch.eye(4, dtype=torch.float64))
+    identity = torch.eye(4, dtype=torch.float64)
+    return Scene(views[: len(train)], views[len(train) :], capture.points, identity, capture.notes)
 
 
 def split_shots(shots: Sequence[Shot], holdout: int) -> tuple[tuple[Shot, ...], tuple[Shot, ...]]:
@@ -93,11 +94,12 @@ def orient_scene(scene: Scene) -> Scene:
     points = scene.points
     if points is not None:
         points = replace(points, points=(points.points.double() @ turn[:3, :3].mT).float())
-    return Scene(
-        tuple(replace(view, camera=_turned(view.camera, turn)) for view in scene.train),
-        tuple(replace(view, camera=_turned(view.camera, turn)) for view in scene.test),
-        points,
-        turn @ scene.world_from_source,
+    return replace(
+        scene,
+        train=tuple(replace(view, camera=_turned(view.camera, turn)) for view in scene.train),
+        test=tuple(replace(view, camera=_turned(view.camera, turn)) for view in scene.test),
+        points=points,
+        world_from_source=turn @ scene.world_from_source,
     )
 
 
@@ -110,7 +112,8 @@ def estimate_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " 3"] | None
     not spoil); turning the camera by 90 degrees and pointing its top downwards cost a little extra.
     """
     across, along = rotations[:, 0], rotations[:, 1]
-    directions = _directions(4096).to(rotations)
+    # Cameras that all face the same way leave a circle free, and only their own up is exactly on it.
+    directions = torch.cat([fibonacci_sphere(4096).to(rotations), -along])
     off_level, off_upright = (across @ directions.mT).abs(), (along @ directions.mT).abs()
     deviation = torch.minimum(off_level, off_upright + 0.1)
     best = (deviation + 0.05 * along @ directions.mT).mean(0).argmin()
@@ -125,14 +128,6 @@ def estimate_up(rotations: Float[Tensor, "v 3 3"]) -> Float[Tensor, " 3"] | None
         scatter = axes.mT @ (axes * weights) / weights.sum() - 0.01 * torch.outer(start, start)
         up = torch.linalg.eigh(scatter).eigenvectors[:, 0]
     return up if up @ start > 0 else -up
-
-
-def _directions(count: int) -> Float[Tensor, "count 3"]:
-    """Unit vectors spread evenly over the sphere (Fibonacci lattice)."""
-    index = torch.arange(count, dtype=torch.float64) + 0.5
-    height, angle = 1 - 2 * index / count, math.pi * (3 - math.sqrt(5)) * index
-    radius = (1 - height * height).sqrt()
-    return torch.stack([radius * angle.cos(), height, radius * angle.sin()], -1)
 
 
 def _format(folder: Path, name: str) -> str:

@@ -1,12 +1,13 @@
 """A real place as photos tell it: pictures, cameras, points and which photos are held out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.cameras import Cameras, stacked
 from gen3d.renderers.mesh import PointCloud
 
 
@@ -28,6 +29,15 @@ class View:
     mask: UInt8[Tensor, "h w"] | None
     camera: Cameras
 
+    def over(self, background: Sequence[float] | Float[Tensor, " 3"] | None = None) -> Float[Tensor, "h w 3"]:
+        """The photo in [0, 1] as it looks over a colour; None is black, and without alpha the colour does not matter."""
+        image = self.image.float() / 255
+        if self.alpha is None:
+            return image
+        alpha = self.alpha[..., None].float() / 255
+        behind = image.new_zeros(3) if background is None else torch.as_tensor(background).to(image)
+        return image * alpha + behind * (1 - alpha)
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -38,12 +48,14 @@ class Scene:
         test: photos held out for evaluation, in name order; may be empty.
         points: coloured points in the frame of the cameras, or None.
         world_from_source: the rigid transform from the files' frame to this one, float64; the identity as read.
+        notes: sentences for the user about what was not used.
     """
 
     train: tuple[View, ...]
     test: tuple[View, ...]
     points: PointCloud | None
     world_from_source: Float[Tensor, "4 4"]
+    notes: tuple[str, ...] = ()
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -59,3 +71,8 @@ class Scene:
         positions = torch.cat([view.camera.positions for view in self.train])
         radius = (positions - positions.mean(0)).norm(dim=-1).max().item()
         return 1.1 * radius if radius > 0 else 1.0
+
+
+def stacked_cameras(views: Sequence[View]) -> Cameras:
+    """The cameras of photos of any size as one batch `[v]`, on the pixel grid of the first photo."""
+    return stacked([view.camera for view in views])

@@ -45,10 +45,12 @@ class Capture:
     Attributes:
         shots: in the order of the files.
         points: in the frame of the cameras, or None.
+        notes: sentences for the user about what was not used.
     """
 
     shots: tuple[Shot, ...]
     points: PointCloud | None
+    notes: tuple[str, ...] = ()
 
 
 def rigid_pose(rows: Any, source: str) -> Float[Tensor, "4 4"]:

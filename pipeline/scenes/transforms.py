@@ -1,6 +1,5 @@
 """transforms.json of instant-ngp, nerfstudio and the synthetic NeRF scenes: reading, and writing pinhole cameras."""
 
-import logging
 import math
 import os
 from collections import Counter
@@ -28,8 +27,6 @@ SPLITS = ("train", "test", "val")
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 JSON_LIMIT = 64 * 1024**2
 LENS_KEYS = {"fl_x": "fx", "fl_y": "fy"} | {key: key for key in ("cx", "cy", "k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")}
-
-_log = logging.getLogger(__name__)
 
 
 def find_transforms(folder: Path) -> dict[str | None, Path]:
@@ -67,7 +64,10 @@ def read_transforms(folder: Path) -> Capture:
     )
     meta, path = metas[0][2], metas[0][1]
     ply = _optional_path(folder, meta.get("ply_file_path"), path)
-    return Capture(shots, read_point_ply(ply) if ply else _neighbour_points(folder, meta, shots))
+    if ply:
+        return Capture(shots, read_point_ply(ply))
+    points, notes = _neighbour_points(folder, meta, shots)
+    return Capture(shots, points, notes)
 
 
 def write_transforms(path: str | Path, views: Sequence[View]) -> None:
@@ -166,29 +166,26 @@ def _split(meta: Mapping[str, Any], frame: Mapping[str, Any], split: str | None)
     return named
 
 
-def _neighbour_points(folder: Path, meta: Mapping[str, Any], shots: Sequence[Shot]) -> PointCloud | None:
-    """The points of a COLMAP model beside the file, when its cameras stand where those of the file do."""
+def _neighbour_points(folder: Path, meta: Mapping[str, Any], shots: Sequence[Shot]) -> tuple[PointCloud | None, tuple[str, ...]]:
+    """The points of a COLMAP model beside the file, when its cameras stand where those of the file do, or why they are not used."""
     model = colmap.find_model(folder)
     if model is None:
-        return None
+        return None, ()
     try:
         applied = rigid_pose(meta.get("applied_transform", torch.eye(4).tolist()), "applied_transform")
         poses = colmap.read_poses(model)
         pairs = [(shot.world_to_camera, poses[shot.name][1] @ rigid_inverse(applied)) for shot in shots if shot.name in poses]
         if len(pairs) < min(3, len(shots)):
-            _log.warning("%s knows %d of the %d photos, too few to compare; its points are not used", model, len(pairs), len(shots))
-            return None
+            return None, (f"{model} knows {len(pairs)} of the {len(shots)} photos, too few to compare; its points are not used",)
         ours, theirs = (rigid_inverse(torch.stack(side)) for side in zip(*pairs, strict=True))
         spread = ours[:, :3, 3].std(0).norm()
         apart, turned = (ours - theirs)[:, :3, 3].norm(dim=-1).max() / spread, (ours - theirs)[:, :3, :3].abs().max()
         if not (apart < 1e-2 and turned < 1e-2):
-            _log.warning("%s has other cameras than transforms.json (%.2g of their spread apart); its points are not used", model, apart)
-            return None
+            return None, (f"{model} has other cameras than transforms.json ({apart:.2g} of their spread apart); its points are not used",)
         points = colmap.read_points(model)
     except BadInput as error:
-        _log.warning("the points of %s are not used: %s", model, error)
-        return None
+        return None, (f"the points of {model} are not used: {error}",)
     if points is None:
-        return None
+        return None, ()
     moved = points.points @ applied[:3, :3].mT.float() + applied[:3, 3].float()
-    return replace(points, points=moved)
+    return replace(points, points=moved), ()

@@ -100,6 +100,8 @@ def load_scene(folder: Path, settings: PhotosSettings, run: Run, progress: Progr
     scene = orient_scene(read_scene(folder, SceneSettings(max_size=settings.max_size, holdout=settings.holdout)))
     run.record(world_from_source=scene.world_from_source.tolist())
     write_transforms(run.cameras / "transforms.json", scene.views)
+    for note in scene.notes:
+        progress.note(note)
     progress.note(f"{len(scene.train)} photos to fit, {len(scene.test)} held out, {_points(scene)}")
     return scene
 

@@ -7,18 +7,17 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gen3d.errors import Gen3DError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.evaluation.metrics import evaluate_views
+from gen3d.pipeline.evaluation.protocol import LPIPS_NET, background_of, lpips_or_reason
 from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.formats.images import contact_sheet, to_uint8, write_image
 from gen3d.pipeline.formats.video import write_video
 from gen3d.pipeline.paths import around_scene
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.scenes.scene import View
+from gen3d.pipeline.scenes.scene import View, stacked_cameras
 from gen3d.pipeline.stages.state import PhotosState
-from gen3d.priors.perceptual import Lpips, load_lpips
 from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
@@ -27,8 +26,7 @@ from gen3d.renderers.rendering import rasterize
 SECONDS, FRAMES_PER_SECOND = 4, 24
 SHEET_PHOTOS = 6
 LONGEST_SIDE = 768  # pixels, of the video
-WHITE = (1.0, 1.0, 1.0)
-LPIPS = "lpips-alex"
+LPIPS = f"lpips-{LPIPS_NET}"
 
 
 class Export:
@@ -90,18 +88,10 @@ class Preview:
         background, backend = background_of(views), self.machine.backend
         gaussians = state.fitted.to(self.machine.accelerator)
         write_image(self.results.previews / "contact_sheet.png", comparison_sheet(gaussians, views, background, backend))
-        path = around_scene(same_size(state.scene.train), SECONDS * FRAMES_PER_SECOND)
+        path = around_scene(stacked_cameras(state.scene.train), SECONDS * FRAMES_PER_SECOND)
         frames = flight(gaussians, path, background, backend, progress)
         write_video(self.results.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
         return state
-
-
-def lpips_or_reason() -> tuple[Lpips | None, str]:
-    """The LPIPS network, or a sentence that says why the metric is absent."""
-    try:
-        return load_lpips(LPIPS.removeprefix("lpips-")), ""
-    except Gen3DError as error:
-        return None, f"LPIPS is absent: {error}"
 
 
 def weight_facts(name: str) -> dict[str, str]:
@@ -110,24 +100,11 @@ def weight_facts(name: str) -> dict[str, str]:
     return {"name": weight.name, "licence": weight.licence, "sha256": weight.sha256}
 
 
-def background_of(views: tuple[View, ...]) -> tuple[float, float, float] | None:
-    """White behind objects that were cut out, nothing behind real scenes."""
-    return WHITE if any(view.alpha is not None for view in views) else None
-
-
-def same_size(views: tuple[View, ...]) -> Cameras:
-    """The cameras of photos of any size on the grid of the first one, as one batch."""
-    first = views[0].camera
-    resized = [view.camera.resized(first.width, first.height) for view in views]
-    poses = torch.cat([camera.world_to_camera for camera in resized])
-    return Cameras(poses, torch.cat([camera.intrinsics for camera in resized]), first.width, first.height)
-
-
 @torch.no_grad()
 def comparison_sheet(gaussians: Gaussians, views: tuple[View, ...], background: tuple[float, ...] | None, backend: str) -> Tensor:
     """Photos in the upper row of each pair of rows, renders from the same cameras below."""
     chosen = [views[index * len(views) // SHEET_PHOTOS] for index in range(min(SHEET_PHOTOS, len(views)))]
-    cameras = same_size(tuple(chosen))
+    cameras = stacked_cameras(tuple(chosen))
     behind = None if background is None else torch.tensor(background)
     renders = rasterize(gaussians, cameras, background=behind, backend=backend).rgb.clamp(0, 1).cpu()
     photos = torch.stack([_photo(view, behind, cameras.width, cameras.height) for view in chosen])
@@ -145,10 +122,7 @@ def _rows(photos: Tensor, renders: Tensor, start: int, columns: int) -> tuple[Te
 
 
 def _photo(view: View, background: Tensor | None, width: int, height: int) -> Tensor:
-    image = view.image.float() / 255
-    if view.alpha is not None and background is not None:
-        alpha = view.alpha[..., None].float() / 255
-        image = image * alpha + background * (1 - alpha)
+    image = view.over(background)
     if image.shape[:2] == (height, width):
         return image
     resized = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], (height, width), mode="bilinear", antialias=True)

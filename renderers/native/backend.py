@@ -31,8 +31,12 @@ def supports(gaussians: Gaussians) -> bool:
 
 
 def build_info() -> str:
-    """Which build is active and how many threads it uses, for people; or why there is none."""
-    return failure() or f"{load().instructions}, {thread_count()} threads"
+    """Which build is active, how many threads it uses and why it is not a faster one, for people; or why there is none."""
+    if reason := failure():
+        return reason
+    library = load()
+    slower = f"; slower than it could be: {library.skipped}" if library.skipped else ""
+    return f"{library.instructions}, {thread_count()} threads{slower}"
 
 
 def rasterize(

@@ -92,13 +92,18 @@ SIGNATURES = {
 class Library:
     """One build of the kernels, with the frames and workspaces that wait for the next call.
 
+    Args:
+        name: of the file, without its suffix.
+        skipped: why a faster build is not used, as one sentence; None when this is the fastest that the processor runs.
+
     Raises:
         OSError: the file is missing, or the processor or system cannot load it.
         ValueError: it was compiled from other sources than those beside it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, skipped: str | None = None) -> None:
         self.name = name
+        self.skipped = skipped
         self._functions = ctypes.CDLL(str(FOLDER / f"{name}.so"))
         for function, (result, arguments) in SIGNATURES.items():
             try:
@@ -179,18 +184,23 @@ def _give(shelf: list[int], handle: int, delete: "ctypes._FuncPointer") -> None:
 
 @functools.cache
 def load() -> Library:
-    """The fastest build that runs here.
+    """The fastest build that runs here; where one is missing or cannot be loaded, the next slower one serves.
 
     Raises:
-        OSError: none can be loaded.
-        ValueError: one was compiled from other sources.
+        OSError: not even the baseline can be loaded.
+        ValueError: the baseline was compiled from other sources.
     """
-    baseline = Library(BASELINE)
-    for name in LIBRARIES[LIBRARIES.index(baseline.best) : -1]:
-        # A build that the compiler could not make is missing; the next slower one serves.
-        if (FOLDER / f"{name}.so").is_file():
-            return Library(name)
-    return baseline
+    skipped = None
+    for name in LIBRARIES[LIBRARIES.index(Library(BASELINE).best) : -1]:
+        if not (FOLDER / f"{name}.so").is_file():  # the compiler could not make it
+            continue
+        try:
+            return Library(name, skipped)
+        except OSError as error:
+            skipped = skipped or f"{name}.so cannot be loaded ({error}); {REBUILD}"
+        except ValueError as error:
+            skipped = skipped or str(error)
+    return Library(BASELINE, skipped)
 
 
 @functools.cache

@@ -50,6 +50,34 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("failure", [OSError("encoder error -2"), BrokenPipeError(errno.EPIPE, "Broken pipe"), TimeoutError()])
+def test_an_error_of_the_callers_own_is_not_taken_for_one_of_the_disk(tmp_path, failure):
+    with pytest.raises(type(failure)) as caught, files.atomic_path(tmp_path / "video.mp4"):
+        raise failure
+    assert caught.value is failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path, monkeypatch):
+    for name in (".lock", "model.ply", ".thesis"):
+        (tmp_path / name).touch()
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "replace", lambda source, target: None)
+        for name in ("fit.ckpt", "plain", "two-words.safetensors"):
+            with files.atomic_path(tmp_path / name) as temporary:
+                (tmp_path / f"{temporary.name}").write_bytes(b"half")
+    assert len(list(tmp_path.iterdir())) == 6
+    files.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "model.ply", ".thesis"}
+    files.sweep(tmp_path / "absent")
+
+
+def test_the_mode_mask_is_set_once_only(tmp_path, monkeypatch):
+    files.write_text(tmp_path / "first", "x")
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread would see it"))
+    files.write_text(tmp_path / "second", "x")
+
+
 def test_results_have_the_permissions_that_the_user_is_used_to(tmp_path):
     plain = tmp_path / "plain"
     plain.touch()

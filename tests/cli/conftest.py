@@ -29,9 +29,13 @@ def photos_stage(monkeypatch):
         stage.seen.append((folder, settings, run))
         stage.job(run, progress)
 
+    def resume_photos(run, progress):
+        run.check_inputs()
+        stage.job(run, progress)
+
     stage.job = lambda run, progress: None
     stage.photos_to_3d = photos_to_3d
-    stage.resume_photos = lambda run, progress: stage.job(run, progress)
+    stage.resume_photos = resume_photos
     monkeypatch.setitem(sys.modules, "gen3d.pipeline.stages.photos", stage)
     return stage
 

@@ -68,7 +68,8 @@ class TestExport:
         [
             ([], 2, "give either --out FILE or --to"),
             (["--out", "a.ply", "--to", "splat"], 2, "give either --out FILE or --to"),
-            (["--out", "a.obj"], 2, "a.obj does not end in .ply or .splat"),
+            (["--out", "a.obj"], 2, "the format 'obj' is not known; known are ply, splat"),
+            (["--to", "ply,"], 2, "the format '' is not known; known are ply, splat"),
             (["--out", "a.ply", "--axes", "up"], 2, "the frame 'up' is not known"),
         ],
     )
@@ -76,6 +77,16 @@ class TestExport:
         got, _, err = gen3d("export", splats, *flags)
         assert got == code
         assert reason in err
+
+    def test_no_format_is_written_when_one_is_not_known(self, gen3d, splats, tmp_path):
+        code, _, err = gen3d("export", splats, "--to", "splat,spz")
+        assert code == 2
+        assert err.startswith("error: the format 'spz' is not known")
+        assert [path.name for path in tmp_path.iterdir()] == ["toy.ply"]
+
+    def test_the_format_is_checked_before_anything_is_read(self, gen3d, tmp_path):
+        (tmp_path / "broken.ply").write_bytes(b"")
+        assert gen3d("export", tmp_path / "broken.ply", "--to", "spz")[0] == 2
 
 
 class TestInfo:
@@ -171,6 +182,35 @@ class TestRender:
         assert reason in err
         assert not (tmp_path / "pictures").exists()
 
+    def test_out_of_memory_names_flags_that_help(self, gen3d, splats, monkeypatch):
+        def fail(*_):
+            raise MemoryError("8 GB")
+
+        monkeypatch.setattr("gen3d.cli.render._draw", fail)
+        code, _, err = gen3d("render", splats, "--out", "pictures")
+        assert code == 5
+        assert err == (
+            "error: the job does not fit into memory (8 GB); close other programs, or try --size 256, --views 24 or leaving --depth out\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("device", "backend", "gsplat", "expected"),
+        [
+            ("auto", "auto", None, "cuda"),
+            ("auto", "auto", "gsplat is absent", "cpu"),
+            ("auto", "native", None, "cpu"),
+            ("cuda", "reference", "gsplat is absent", "cuda"),
+            ("cpu", "auto", None, "cpu"),
+        ],
+    )
+    def test_a_gpu_is_taken_where_gsplat_draws_on_it(self, monkeypatch, device, backend, gsplat, expected):
+        from gen3d.cli.runs import torch_device
+        from gen3d.renderers import gsplat_backend
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(gsplat_backend, "unavailable", lambda: gsplat)
+        assert torch_device(device, backend) == expected
+
     def test_pictures_are_not_overwritten_unasked(self, gen3d, splats, tmp_path):
         (tmp_path / "contact_sheet.png").write_text("mine")
         code, _, err = gen3d("render", splats, "--out", ".", *SMALL)
@@ -195,12 +235,32 @@ class TestEval:
         assert facts["metrics"]["views"] == 2
         assert facts["metrics"]["psnr"] > 50
         assert facts["note"] == "LPIPS is absent: offline"
-        assert json.loads((run.folder / "metrics.json").read_text()) == facts["metrics"]
+        assert json.loads((run.folder / "metrics-eval.json").read_text()) == facts["metrics"]
+
+    def test_figures_are_not_overwritten_unasked(self, gen3d, run):
+        run.write_metrics({"psnr": 1.0})
+        words = ("eval", "run", "--backend", "reference")
+        assert gen3d(*words)[0] == 0
+        (run.folder / "metrics-eval.json").write_text("{}")
+        assert gen3d(*words) == (2, "", "error: run/metrics-eval.json exists; move it away, or add --overwrite\n")
+        assert (run.folder / "metrics-eval.json").read_text() == "{}"
+        assert gen3d(*words, "--overwrite")[0] == 0
+        assert json.loads((run.folder / "metrics-eval.json").read_text())["views"] == 2
+        assert json.loads((run.folder / "metrics.json").read_text()) == {"psnr": 1.0}
+
+    def test_out_of_memory_names_flags_that_help(self, gen3d, run, monkeypatch):
+        def fail(*_, **__):
+            raise MemoryError
+
+        monkeypatch.setattr("gen3d.pipeline.evaluation.metrics.evaluate_views", fail)
+        code, _, err = gen3d("eval", "run")
+        assert code == 5
+        assert err.endswith(", or try --max-size 384, --device cpu or --against with fewer photos\n")
 
     def test_a_table_for_people(self, gen3d, run):
         _, out, _ = gen3d("eval", "run", "--backend", "reference")
         assert [line.split()[0] for line in out.splitlines()][:2] == ["psnr", "ssim"]
-        assert "2 photos, 3 splats; run/metrics.json" in out
+        assert "2 photos, 3 splats; run/metrics-eval.json" in out
         assert "note: LPIPS is absent: offline" in out
 
     def test_against_other_photos(self, gen3d, run, tmp_path):
@@ -210,6 +270,22 @@ class TestEval:
         assert json.loads(out)["metrics"]["views"] == 6
         assert (run.folder / "metrics-others.json").is_file()
         assert not (run.folder / "metrics.json").exists()
+
+    def test_one_photo_is_enough_to_compare_with(self, gen3d, run, tmp_path):
+        (tmp_path / "photos").rename(tmp_path / "one")
+        meta = json.loads((tmp_path / "one" / "transforms.json").read_text())
+        meta["frames"] = meta["frames"][:1]
+        (tmp_path / "one" / "transforms.json").write_text(json.dumps(meta))
+        code, out, _ = gen3d("eval", "run", "--backend", "reference", "--against", "one", "--json")
+        assert code == 0
+        assert json.loads(out)["metrics"]["views"] == 1
+        assert json.loads(out)["metrics"]["psnr"] > 50
+
+    def test_against_what_is_no_scene(self, gen3d, run):
+        code, _, err = gen3d("eval", "run", "--against", "nowhere")
+        assert code == 6
+        assert "nowhere" in err
+        assert "learn" not in err
 
     def test_the_runs_own_frame_is_applied(self, gen3d, run):
         half_turn = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))

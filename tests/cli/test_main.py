@@ -75,7 +75,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(gen3d, arguments, sentence)
     assert gen3d(*arguments) == (2, "", f"error: {sentence}\n")
 
 
-@pytest.mark.parametrize("kind", ["UsageError", "MissingDependency", "MissingWeights", "OutOfMemory", "BadInput", "Gen3DError"])
+@pytest.mark.parametrize("kind", ["UsageError", "MissingDependency", "MissingWeights", "BadInput", "Gen3DError"])
 def test_every_error_has_its_exit_code_and_its_json(gen3d, photos, photos_stage, kind):
     def fail(run, progress):
         raise getattr(errors, kind)("the sentence")
@@ -119,6 +119,7 @@ def out_of_memory():
     kinds = [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
+        errors.OutOfMemory("the job does not fit into memory: said by a part that knows it"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8"),
     ]
     return [pytest.param(kind, id=type(kind).__name__) for kind in kinds]

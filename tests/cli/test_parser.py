@@ -55,9 +55,10 @@ def test_later_files_win(settings, files):
 @pytest.mark.parametrize("flag", ["--max-size", "--max_size", "--fitting.densify.prune-opacity", "--fitting.densify.prune_opacity"])
 @pytest.mark.parametrize("joined", [True, False])
 def test_dashes_and_underscores_are_the_same(settings, flag, joined):
-    words = [f"{flag}=1"] if joined else [flag, "1"]
+    value = "64" if "size" in flag else "0.25"
+    words = [f"{flag}={value}"] if joined else [flag, value]
     changed = settings(*words)
-    assert changed.max_size == 1 or changed.fitting.densify.prune_opacity == 1.0
+    assert changed.max_size == 64 or changed.fitting.densify.prune_opacity == 0.25
 
 
 def test_dashes_in_values_stay(gen3d, photos, photos_stage):

@@ -115,7 +115,73 @@ def test_resuming_with_other_photos_is_refused(gen3d, photos, photos_stage):
     code, _, err = gen3d("resume", "run")
     assert code == 6
     assert "has changed since the run began" in err
-    assert Run.open("run").manifest.status == "interrupted"
+    assert Run.open("run").resumable
+
+
+def test_resuming_reads_the_photos_once(gen3d, photos, photos_stage, monkeypatch):
+    photos_stage.job = interrupt
+    gen3d("photos", "cat", "--out", "run")
+    checks = []
+    monkeypatch.setattr(Run, "check_inputs", lambda run: checks.append(run))
+    gen3d("resume", "run")
+    assert len(checks) == 1
+
+
+def test_a_run_that_somebody_works_in_is_left_alone(gen3d, photos, photos_stage):
+    answers = []
+
+    def ask(run, progress):
+        (run.checkpoints / "fit.ckpt").touch()
+        answers.append(gen3d("resume", "run"))
+        answers.append(gen3d("photos", "cat", "--out", "run", "--overwrite"))
+        write_results(run, progress)
+
+    photos_stage.job = ask
+    assert gen3d("photos", "cat", "--out", "run")[0] == 0
+    (code, out, err), overwriting = answers
+    assert (code, out) == (2, "")
+    assert err.startswith("error: another gen3d works in ")
+    assert overwriting[0] == 2
+    assert Run.open("run").manifest.status == "done"
+    assert (photos.parent / "run" / "exports" / "model.ply").read_text() == "ply"
+
+
+def test_out_of_memory_while_resuming_names_flags_of_the_job(gen3d, photos, photos_stage):
+    photos_stage.job = interrupt
+    gen3d("photos", "cat", "--out", "run")
+
+    def fail(run, progress):
+        raise MemoryError
+
+    photos_stage.job = fail
+    code, _, err = gen3d("resume", "run")
+    assert code == 5
+    assert "close other programs, or try a new run with --max-size 384, " in err
+
+
+def test_what_the_user_should_know_is_in_the_report(gen3d, photos, photos_stage):
+    def noted(run, progress):
+        write_results(run, progress)
+        run.note("LPIPS is absent: offline")
+
+    photos_stage.job = noted
+    _, out, _ = gen3d("photos", "cat", "--out", "run")
+    assert out.splitlines()[-1] == "note: LPIPS is absent: offline"
+    assert gen3d("resume", "run")[1].splitlines()[-1] == "note: LPIPS is absent: offline"
+    assert json.loads(gen3d("resume", "run", "--json")[1])["notes"] == ["LPIPS is absent: offline"]
+
+
+def test_an_early_interruption_leaves_earlier_results_untouched(gen3d, photos, photos_stage):
+    photos_stage.job = write_results
+    gen3d("photos", "cat", "--out", "run")
+
+    def interrupt_early(run, progress):
+        raise KeyboardInterrupt
+
+    photos_stage.job = interrupt_early
+    assert gen3d("photos", "cat", "--out", "run", "--overwrite") == (130, "", "error: interrupted\n")
+    assert (photos.parent / "run" / "exports" / "model.ply").read_text() == "ply"
+    assert Run.open("run").manifest.status == "done"
 
 
 def test_resuming_what_is_no_run(gen3d, photos):

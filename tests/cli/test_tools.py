@@ -116,6 +116,46 @@ class TestDoctor:
         assert "missing" in line
         assert "the library was built from other sources; the slower torch reference draws instead" in line
 
+    def test_kernels_of_other_sources_are_told(self, gen3d, monkeypatch):
+        from gen3d.renderers.native import library
+
+        if library.failure():
+            pytest.skip(f"no native kernels: {library.failure()}")
+        monkeypatch.setattr(library, "source_hash", lambda folder: "0123456789abcdef")
+        for cached in (library.load, library.failure):
+            cached.cache_clear()
+        try:
+            _, out, _ = gen3d("doctor")
+        finally:
+            for cached in (library.load, library.failure):
+                cached.cache_clear()
+        line = next(line for line in out.splitlines() if line.startswith("native"))
+        assert "missing" in line
+        assert "was compiled from other sources" in line
+        assert "0123456789abcdef" in line
+
+    def test_the_native_build_is_named(self, gen3d):
+        from gen3d.renderers.native import backend
+
+        _, out, _ = gen3d("doctor", "--json")
+        (check,) = (check for check in json.loads(out)["checks"] if check["name"] == "native rasterizer")
+        assert check["detail"] == backend.build_info()
+
+    def test_torch_that_cannot_be_imported_is_a_failure(self, gen3d, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+        code, out, _ = gen3d("doctor", "--json")
+        checks = {check["name"]: check for check in json.loads(out)["checks"]}
+        assert code == 1
+        assert not checks["torch"]["ok"]
+        assert checks["torch"]["needed"]
+        assert checks["torch"]["remedy"] == "pip install --force-reinstall torch"
+        assert all(check["remedy"] for check in checks.values())
+
+    def test_no_remedy_asks_an_index_for_gen3d(self):
+        from gen3d.cli.doctor import CHECKS
+
+        assert not [check for check in CHECKS.values() if "gen3d" in check.remedy]
+
     def test_a_broken_part_does_not_hide_the_others(self, gen3d, monkeypatch):
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
         monkeypatch.setitem(sys.modules, "embreex", None)

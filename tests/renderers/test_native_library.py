@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gen3d.errors import OutOfMemory
-from gen3d.renderers.native import library
+from gen3d.renderers.native import backend, library
 from gen3d.renderers.native.source import source_hash
 
 compiled = pytest.mark.skipif(library.failure() is not None, reason=f"no native kernels: {library.failure()}")
@@ -81,3 +81,34 @@ def test_only_the_c_interface_is_exported():
 def test_a_failed_call_becomes_out_of_memory():
     with pytest.raises(OutOfMemory, match="ran out of memory"):
         library.load().call("gen3d_similarity", 1 << 40, 1 << 20, 1, None, None, None, None, (ctypes.c_double * 3)(), 1)
+
+
+@compiled
+@pytest.mark.parametrize("spoil", ["no library", "other sources"])
+def test_the_next_slower_build_serves_when_one_cannot_be_loaded(spoil, folder, monkeypatch):
+    copy_libraries(folder, library.BASELINE)
+    monkeypatch.setattr(library.Library, "best", property(lambda _: "gen3d_avx2"))
+    if spoil == "no library":
+        (folder / "gen3d_avx2.so").write_bytes(b"not a library")
+    else:
+        shutil.copy(folder / f"{library.BASELINE}.so", folder / "gen3d_avx2.so")
+        real = library.Library.__init__
+
+        def other_sources(self, name, skipped=None):
+            real(self, name, skipped)
+            if name != library.BASELINE:
+                raise ValueError(f"{name}.so was compiled from other sources")
+
+        monkeypatch.setattr(library.Library, "__init__", other_sources)
+    assert library.failure() is None
+    assert library.load().name == library.BASELINE
+    told = backend.build_info()
+    assert "slower than it could be: gen3d_avx2.so" in told
+    assert ("cannot be loaded" if spoil == "no library" else "other sources") in told
+
+
+@compiled
+def test_the_fastest_build_has_no_excuse(folder):
+    copy_libraries(folder, library.BASELINE)
+    assert library.load().skipped is None
+    assert "slower" not in backend.build_info()

@@ -124,3 +124,12 @@ def test_shapes_that_do_not_fit():
         similarity.l1_ssim(images, targets, weights[:, :4])
     with pytest.raises(ValueError, match="same"):
         similarity.psnr(images, targets[0, :1])
+
+
+def test_windows_inside_and_windows_with_zeros_around():
+    images, targets, _ = (t.double() for t in pictures(1, 20, 25))
+    inner, padded = similarity.ssim_map(images, targets, padding=0), similarity.ssim_map(images, targets, padding=5)
+    assert inner.shape == (1, 10, 15, 3)
+    assert padded.shape == images.shape
+    assert torch.allclose(inner, padded[:, 5:-5, 5:-5], atol=1e-12)
+    assert padded.mean().item() == pytest.approx(similarity.ssim(images, targets).item(), abs=1e-12)

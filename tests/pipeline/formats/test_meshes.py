@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gen3d.errors import BadInput
+from gen3d.pipeline.formats import meshes
 from gen3d.pipeline.formats.meshes import read_mesh
 from gen3d.renderers.cameras import orbit
 from gen3d.renderers.mesh_renderer import render_mesh
@@ -201,3 +202,66 @@ def test_bad_files_end_in_one_sentence(tmp_path, name, content, message):
     with pytest.raises(BadInput, match=message) as caught:
         read_mesh(tmp_path / name)
     assert name in str(caught.value)
+
+
+PICTURE_OBJ = "mtllib {}\nv 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nusemtl skin\nf 1/1 2/2 3/3\n"
+
+
+def test_files_outside_the_folder_are_not_opened(tmp_path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    checker().save(tmp_path / "skin.png")
+    (inside / "a.mtl").write_text("newmtl skin\nKd 1 0.5 0\nmap_Kd ../skin.png\n")
+    (tmp_path / "b.mtl").write_text("newmtl skin\nKd 1 0.5 0\n")
+    (inside / "a.obj").write_text(PICTURE_OBJ.format("a.mtl"))
+    (inside / "b.obj").write_text(PICTURE_OBJ.format("../b.mtl"))
+    (inside / "c.obj").write_text(PICTURE_OBJ.format(tmp_path / "b.mtl"))
+    picture = read_mesh(inside / "a.obj")
+    assert picture.texture is None
+    assert torch.allclose(picture.colors, torch.tensor([1.0, 0.5, 0]), atol=3e-3)
+    for name in ("b.obj", "c.obj"):
+        other = read_mesh(inside / name).colors
+        assert other is None or not torch.allclose(other, torch.tensor([1.0, 0.5, 0]), atol=0.05)
+    checker().save(inside / "skin.png")  # exporters leave their own folders in names
+    assert read_mesh(inside / "a.obj").texture is not None
+    uri = {"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4, "uri": "../skin.png"}]}
+    (inside / "d.gltf").write_text(json.dumps(uri))
+    (inside / "skin.png").unlink()
+    with pytest.raises(BadInput, match="not in the folder of the mesh"):
+        read_mesh(inside / "d.gltf")
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    checker().save(tmp_path / "skin.png")
+    (inside / "skin.png").symlink_to(tmp_path / "skin.png")
+    (inside / "a.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
+    (inside / "a.obj").write_text(PICTURE_OBJ.format("a.mtl"))
+    assert read_mesh(inside / "a.obj").texture is None
+
+
+def test_pictures_are_measured_before_they_are_decoded(tmp_path, monkeypatch):
+    textured().export(tmp_path / "quad.glb")
+    decoded = []
+    monkeypatch.setattr(Image.Image, "convert", lambda image, mode: decoded.append(mode))
+    monkeypatch.setattr(meshes, "MAX_PIXELS", 63)
+    with pytest.raises(BadInput, match=r"quad.glb.*8x8 pixels and at most 63"):
+        read_mesh(tmp_path / "quad.glb")
+    assert not decoded
+
+
+def test_pictures_that_start_other_programs_are_refused(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "skin.eps")
+    (tmp_path / "a.mtl").write_text("newmtl skin\nmap_Kd skin.eps\n")
+    (tmp_path / "a.obj").write_text(PICTURE_OBJ.format("a.mtl"))
+    with pytest.raises(BadInput, match="of the kind EPS"):
+        read_mesh(tmp_path / "a.obj")
+
+
+def test_large_files_are_measured_before_they_are_read(tmp_path, monkeypatch):
+    with (tmp_path / "huge.glb").open("wb") as stream:
+        stream.truncate(meshes.LIMIT + 1)
+    monkeypatch.setattr(meshes.Path, "read_bytes", lambda _: pytest.fail("the file was read"))
+    with pytest.raises(BadInput, match="at most 1,073,741,824 are read"):
+        read_mesh(tmp_path / "huge.glb")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gen3d.pipeline.objects.rendering import object_scene, render_object, sphere_cameras
+from gen3d.renderers.cameras import orbit
 from gen3d.renderers.mesh import Mesh
 
 pytest.importorskip("embreex")
@@ -27,6 +28,15 @@ def test_views_are_spread_over_the_sphere():
     ideal = (8 * torch.pi / (3**0.5 * 40)) ** 0.5
     assert (angles > 0.7 * ideal).all()
     assert (angles < 1.1 * ideal).all()
+
+
+def test_views_are_where_they_always_were():
+    index = torch.arange(30, dtype=torch.float64)
+    elevations = torch.rad2deg(torch.asin(1 - (2 * index + 1) / 30))
+    azimuths = 25 + 180 * (3 - 5**0.5) * index
+    expected = orbit(azimuths, elevations, radius=2.0, fov=40.0, width=8, height=8).to(torch.float32)
+    found = sphere_cameras(30, radius=2.0, fov=40.0, size=8, turn=25.0)
+    assert torch.allclose(found.world_to_camera, expected.world_to_camera, atol=1e-6)
 
 
 def test_a_turn_shows_other_sides():

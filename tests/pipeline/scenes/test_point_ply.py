@@ -41,6 +41,14 @@ def test_points_without_colour_are_grey_and_bad_ones_are_left_out(tmp_path):
     assert cloud.colors.tolist() == [[0.5, 0.5, 0.5]]
 
 
+def test_vertices_need_not_come_first_nor_in_order(tmp_path):
+    header = b"ply\nformat binary_big_endian 1.0\nelement camera 2\nproperty short id\nelement vertex 1\nproperty double z\n"
+    header += b"property float red\nproperty float y\nproperty float green\nproperty float x\nproperty float blue\nend_header\n"
+    cloud = read_point_ply(write(tmp_path, header + struct.pack(">2hd5f", 7, 8, 3, 0.25, 2, 0.5, 1, 1)))
+    assert cloud.points.tolist() == [[1.0, 2.0, 3.0]]
+    assert cloud.colors.tolist() == [[0.25, 0.5, 1.0]]
+
+
 def test_no_vertices_are_no_points(tmp_path):
     assert read_point_ply(write(tmp_path, HEADER % (b"ascii", 0) + b"end_header\n")) is None
 

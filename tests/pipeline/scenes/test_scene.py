@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from gen3d.pipeline.scenes.scene import Scene, View
+from gen3d.pipeline.scenes.scene import Scene, View, stacked_cameras
 from gen3d.renderers.cameras import Cameras, pinhole, rigid_inverse
 
 
@@ -28,3 +30,27 @@ def test_extent_is_never_zero():
 def test_views_are_training_then_test():
     train, test = [view("b", (0.0, 0.0, 0.0))], [view("a", (1.0, 0.0, 0.0))]
     assert [each.name for each in scene(train, test).views] == ["b", "a"]
+
+
+def test_a_photo_over_a_colour():
+    photo = view("a", (0.0, 0.0, 0.0))
+    image = torch.full((2, 2, 3), 255, dtype=torch.uint8)
+    alpha = torch.tensor([[0, 255], [51, 0]], dtype=torch.uint8)
+    cut_out = replace(photo, image=image, alpha=alpha)
+    assert torch.allclose(cut_out.over(), (alpha / 255)[..., None].expand(2, 2, 3))
+    expected = torch.tensor([0.1, 0.2, 0.3]) * 0.8 + 0.2
+    for background in ((0.1, 0.2, 0.3), torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)):
+        drawn = cut_out.over(background)
+        assert drawn.dtype == torch.float32
+        assert torch.allclose(drawn[1, 0], expected)
+        assert drawn[0, 1].tolist() == [1.0, 1.0, 1.0]
+    assert torch.equal(replace(cut_out, alpha=None).over((0.1, 0.2, 0.3)), torch.ones(2, 2, 3))
+
+
+def test_cameras_of_several_sizes_become_one_batch():
+    first, other = view("a", (1.0, 0.0, 0.0)), view("b", (2.0, 0.0, 0.0))
+    other = replace(other, camera=other.camera.resized(32, 64))
+    cameras = stacked_cameras([first, other])
+    assert (cameras.shape, cameras.width, cameras.height) == ((2,), 16, 16)
+    assert torch.equal(cameras.positions, torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]))
+    assert torch.equal(cameras.intrinsics[1], first.camera.intrinsics[0])

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from gen3d.errors import BadInput
-from gen3d.pipeline.scenes.reading import read_scene
+from gen3d.pipeline.scenes.reading import orient_scene, read_scene
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.transforms import read_transforms, write_transforms
 
@@ -169,7 +169,7 @@ def test_points_follow_the_transform_that_nerfstudio_applied(make_folder, scene_
 
 
 @pytest.mark.parametrize("change", ["turned", "moved", "scaled", "renamed", "broken"])
-def test_points_of_another_frame_are_ignored_with_a_note(change, make_folder, caplog):
+def test_points_of_another_frame_are_ignored_with_a_note(change, make_folder):
     folder = make_folder()
     folder.write_colmap(binary=False)
     meta = folder.meta()
@@ -188,8 +188,13 @@ def test_points_of_another_frame_are_ignored_with_a_note(change, make_folder, ca
         frame["transform_matrix"] = matrix.tolist()
     if change == "broken":
         (folder.path / "sparse/0/points3D.txt").write_text("1 2\n")
-    assert read_scene(folder.write_json(meta), SETTINGS).points is None
-    assert "not used" in caplog.text
+    scene = read_scene(folder.write_json(meta), SETTINGS)
+    assert scene.points is None
+    assert len(scene.notes) == 1
+    assert "not used" in scene.notes[0]
+    upright = orient_scene(scene)
+    assert upright is not scene
+    assert upright.notes == scene.notes
 
 
 def test_written_cameras_read_back_the_same(make_folder):
