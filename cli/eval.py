@@ -37,8 +37,8 @@ def execute(options: SimpleNamespace) -> Report:
     device = torch_device(options.device, options.backend)
     views = _views(run, options)
     from gen3d.pipeline.evaluation.metrics import evaluate_views
+    from gen3d.pipeline.evaluation.protocol import background_of, lpips_or_reason
     from gen3d.pipeline.formats.registry import read_gaussians
-    from gen3d.pipeline.stages.results import background_of, lpips_or_reason
 
     gaussians = read_gaussians(model)[0].to(device)
     lpips, reason = lpips_or_reason()

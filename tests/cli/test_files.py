@@ -221,9 +221,9 @@ class TestRender:
 
 @pytest.fixture
 def no_lpips(monkeypatch):
-    from gen3d.pipeline.stages import results
+    from gen3d.pipeline.evaluation import protocol
 
-    monkeypatch.setattr(results, "lpips_or_reason", lambda: (None, "LPIPS is absent: offline"))
+    monkeypatch.setattr(protocol, "lpips_or_reason", lambda: (None, "LPIPS is absent: offline"))
 
 
 @pytest.mark.usefixtures("no_lpips")

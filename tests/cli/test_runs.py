@@ -131,7 +131,7 @@ def test_a_run_that_somebody_works_in_is_left_alone(gen3d, photos, photos_stage)
     answers = []
 
     def ask(run, progress):
-        (run.checkpoints / "fit.ckpt").touch()
+        photos_stage.job = interrupt
         answers.append(gen3d("resume", "run"))
         answers.append(gen3d("photos", "cat", "--out", "run", "--overwrite"))
         write_results(run, progress)
