@@ -7,7 +7,7 @@ BIN := $(ENV)/bin
 .PHONY: demo test lint bench clean torch
 
 demo: $(ENV)/installed
-	$(BIN)/gen3d photos tests/data/buddha --preset draft --max-size 512 --out outputs/demo --overwrite
+	$(BIN)/gen3d photos tests/data/buddha --preset draft --max-size 512 --fitting.sh-degree 0 --out outputs/demo --overwrite
 
 test: $(ENV)/developed
 	$(BIN)/python -m pytest

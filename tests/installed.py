@@ -5,8 +5,10 @@ import pkgutil
 from pathlib import Path
 
 import gen3d
+from gen3d.renderers.native import backend
 
-HEAVY_OPTIONAL = {"gen3d.__main__"}
+KERNELS = "gen3d_"  # plain libraries beside the modules, which ctypes loads
+COMMAND = "gen3d.__main__"
 
 
 def main() -> None:
@@ -14,10 +16,8 @@ def main() -> None:
     assert "site-packages" in here.parts, f"gen3d was imported from {here}, not from the wheel"
     names = [module.name for module in pkgutil.walk_packages(gen3d.__path__, "gen3d.")]
     for name in names:
-        if name not in HEAVY_OPTIONAL:
+        if name != COMMAND and not name.rpartition(".")[2].startswith(KERNELS):
             importlib.import_module(name)
-    from gen3d.renderers.native import backend
-
     assert backend.unavailable() is None, backend.unavailable()
     print(f"{len(names)} modules import from {here}")
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gen3d.pipeline.fitting.sweep import sweep_points
 from gen3d.pipeline.paths import focus_point
 from gen3d.pipeline.scenes.scene import Scene, View, stacked_cameras
 from gen3d.renderers import harmonics
@@ -14,23 +15,24 @@ from gen3d.renderers.mesh import PointCloud
 NEIGHBOURS = 3
 INITIAL_OPACITY = 0.1
 CANDIDATES_PER_POINT = 20
+ENOUGH_SWEPT = 0.1  # of the points that are asked for
 CUBE_MARGIN = 1.2  # the cube reaches a little beyond what a camera sees at the distance of its centre
 CARVED_SHARE = 0.6  # a point stays when more than this share of the views that see it see the object there
 
 
 def initial_gaussians(scene: Scene, *, count: int, cap: int, sh_degree: int, seed: int) -> Gaussians:
-    """Splats at the scene's points, or at guessed ones when it has none.
+    """Splats at the scene's points, or at points found in the photos when it has none.
 
     Args:
         scene: its points are used when there are any.
-        count: number of guessed points otherwise.
+        count: number of points to find otherwise.
         cap: more points than this are thinned out at random.
         sh_degree: harmonics degree; the coefficients above degree 0 start at zero.
         seed: of the guess.
     """
     points = scene.points
     if points is None or len(points.points) < NEIGHBOURS + 1:
-        points = guess_points(scene, count=min(count, cap), seed=seed)
+        points = found_points(scene, count=min(count, cap), seed=seed)
     if len(points.points) > cap:
         kept = torch.randperm(len(points.points), generator=torch.Generator().manual_seed(seed))[:cap].sort().values
         points = PointCloud(points.points[kept], points.colors[kept])
@@ -53,6 +55,19 @@ def splats_at(cloud: PointCloud) -> Gaussians:
         opacities=torch.full((len(points),), INITIAL_OPACITY),
         sh=harmonics.rgb_to_sh0(cloud.colors.float())[:, None],
     )
+
+
+def found_points(scene: Scene, *, count: int, seed: int) -> PointCloud:
+    """Points of a scene that brings none: swept ones where photos agree on enough of them, guessed ones otherwise.
+
+    Objects that were cut out have a visual hull, which is the better start.
+    """
+    if all(view.alpha is None for view in scene.train):
+        focus, _ = common_view(scene)
+        swept = sweep_points(scene.train, focus, count=count, seed=seed)
+        if len(swept.points) >= ENOUGH_SWEPT * count:
+            return swept
+    return guess_points(scene, count=count, seed=seed)
 
 
 def guess_points(scene: Scene, *, count: int, seed: int) -> PointCloud:
