@@ -99,7 +99,7 @@ class FittingSettings:
     seconds: float = 60.0
     views_per_step: int = 0
     sh_degree: int = 2
-    half_resolution: float = 0.5
+    half_resolution: float = 0.35
     ssim_weight: float = 0.4
     opacity_regularizer: float = 0.02
     scale_regularizer: float = 0.02
