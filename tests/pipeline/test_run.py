@@ -3,7 +3,6 @@ import json
 import os
 import pickle
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,39 +11,13 @@ import gen3d
 from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
 from gen3d.pipeline import manifest as manifests
 from gen3d.pipeline.configuration import as_yaml, digest
+from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.run import Run, _new_folder
-
-
-@dataclass(frozen=True)
-class Fit:
-    steps: int = 10
-    rate: float = 1e-5
-
-
-@dataclass(frozen=True)
-class Job:
-    seed: int = 3
-    device: str = "auto"
-    fit: Fit = field(default_factory=Fit)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "My photos"
-    (folder / "images").mkdir(parents=True)
-    (folder / "images" / "a.png").write_bytes(b"a")
-    (folder / "transforms.json").write_text("{}")
-    return folder
+from gen3d.pipeline.stages.settings import PhotosSettings as Job
 
 
 def manifest_of(folder):
     return json.loads((folder / "run.json").read_text())
-
-
-def finished(folder, content="first"):
-    with Run.create(folder, "photos", Job()) as run:
-        (run.exports / "model.ply").write_text(content)
-    return run
 
 
 class TestCreate:
@@ -56,7 +29,7 @@ class TestCreate:
         }
         facts = manifest_of(run.folder)
         assert facts["version"] == gen3d.__version__
-        assert (facts["verb"], facts["seed"], facts["device"], facts["status"]) == ("photos", 3, "auto", "running")
+        assert (facts["verb"], facts["seed"], facts["device"], facts["status"]) == ("photos", 0, "auto", "running")
         assert facts["config_sha256"] == digest(Job())
         assert list(facts["inputs"]) == [str(photos)]
 
@@ -101,7 +74,8 @@ class TestCreate:
             Run.create(tmp_path / "file", "photos", Job(), overwrite=True)
 
     def test_a_finished_run_is_refused(self, tmp_path):
-        finished(tmp_path / "out")
+        with Run.create(tmp_path / "out", "photos", Job()):
+            pass
         with pytest.raises(UsageError, match="is not empty"):
             Run.create(tmp_path / "out", "photos", Job())
 
@@ -233,7 +207,7 @@ class TestProcesses:
 
 class TestSettings:
     def test_config_yaml_gives_the_settings_back(self, tmp_path):
-        settings = Job(seed=9, fit=Fit(steps=4, rate=2.5e-7))
+        settings = Job(seed=9, fitting=FittingSettings(steps=4, scale_regularizer=2.5e-7))
         run = Run.create(tmp_path, "photos", settings)
         assert (tmp_path / "config.yaml").read_text() == as_yaml(settings)
         assert run.settings(Job) == settings
@@ -241,7 +215,7 @@ class TestSettings:
     def test_settings_that_were_changed_are_refused(self, tmp_path):
         run = Run.create(tmp_path, "photos", Job())
         path = tmp_path / "config.yaml"
-        path.write_text(path.read_text().replace("steps: 10", "steps: 11"))
+        path.write_text(path.read_text().replace("steps: 0", "steps: 11"))
         with pytest.raises(BadInput, match="is not what this run started with"):
             run.settings(Job)
 
@@ -294,7 +268,7 @@ class TestOpen:
             Run.open(tmp_path)
 
     def test_facts_of_later_versions_are_passed_over(self, tmp_path):
-        Run.create(tmp_path, "photos", Job())
+        Run.create(tmp_path, "photos", Job(seed=3))
         facts = manifest_of(tmp_path)
         (tmp_path / "run.json").write_text(json.dumps({**facts, "mood": "good"}))
         assert Run.open(tmp_path).manifest.seed == 3

@@ -3,35 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
 from gen3d.pipeline.run import Run
-
-
-@dataclass(frozen=True)
-class Fit:
-    steps: int = 10
-    rate: float = 1e-5
-
-
-@dataclass(frozen=True)
-class Job:
-    seed: int = 3
-    device: str = "auto"
-    fit: Fit = field(default_factory=Fit)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "My photos"
-    (folder / "images").mkdir(parents=True)
-    (folder / "images" / "a.png").write_bytes(b"a")
-    (folder / "transforms.json").write_text("{}")
-    return folder
+from gen3d.pipeline.stages.settings import PhotosSettings as Job
 
 
 def manifest_of(folder):
@@ -142,6 +120,7 @@ class TestOverwrite:
 HOLD = """
 import sys, time
 from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.settings import PhotosSettings as Job
 with Run.open(sys.argv[1]):
     print("inside", flush=True)
     time.sleep(60)
@@ -165,7 +144,7 @@ class TestLock:
         with pytest.raises(UsageError, match="another gen3d works in"):
             Run.create(tmp_path, "photos", Job(seed=4), overwrite=True)
         assert manifest_of(tmp_path)["status"] == "running"
-        assert manifest_of(tmp_path)["seed"] == 3
+        assert manifest_of(tmp_path)["seed"] == 0
 
     def test_a_process_that_is_killed_locks_nobody_out(self, tmp_path, busy):
         busy.send_signal(signal.SIGKILL)
