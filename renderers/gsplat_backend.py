@@ -89,10 +89,12 @@ def rasterize(
         backgrounds=behind,
         render_mode="RGB+ED" if "depth" in channels else "RGB",
         rasterize_mode="antialiased" if settings.antialias else "classic",
+        absgrad=settings.absgrad,
     )
     shape = (*background.shape[:2], splats.count, 2)
     if wants_offsets:
-        info["means2d"].register_hook(lambda gradient: caught.append(_unpacked(gradient, info, shape)))
+        centres = info["means2d"]
+        centres.register_hook(lambda gradient: caught.append(_unpacked(centres.absgrad if settings.absgrad else gradient, info, shape)))
     median = None
     if "median_depth" in channels:
         with torch.no_grad():

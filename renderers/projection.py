@@ -25,6 +25,7 @@ class Ellipses:
         opacities: `[n]`, with the antialiasing compensation if it is on.
         depths: distances along the optical axis `[n]`, scene units.
         extents: half sizes `[n, 2]` in pixels of the boxes where alpha reaches `alpha_min`; no gradient. NaN where it never does.
+        nudges: zeros `[n, 2]` added to the centres pixel by pixel, to see how hard each pixel pulls; or None.
     """
 
     centres: Float[Tensor, "n 2"]
@@ -32,6 +33,7 @@ class Ellipses:
     opacities: Float[Tensor, " n"]
     depths: Float[Tensor, " n"]
     extents: Float[Tensor, "n 2"]
+    nudges: Float[Tensor, "n 2"] | None = None
 
     @property
     def radii(self) -> Float[Tensor, "n 2"]:

@@ -5,6 +5,7 @@ of log(1 - alpha) along that list, so a picture needs no loop over pixels, splat
 """
 
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -68,13 +69,13 @@ def _draw_view(
     offsets: Float[Tensor, "n 2"] | None,
 ) -> Rendering:
     with torch.no_grad():
-        everything = _shifted(project(gaussians, cameras, settings), offsets)
+        everything = _shifted(project(gaussians, cameras, settings), offsets, settings)
         seen = visible(gaussians, everything, cameras, settings)
         radii = torch.where(seen[:, None], everything.radii, 0).int()
         seen = seen.nonzero()[:, 0]
         seen = seen[everything.depths[seen].argsort(stable=True)]
     splats = gaussians.select(seen)
-    ellipses = _shifted(project(splats, cameras, settings), None if offsets is None else offsets.index_select(0, seen))
+    ellipses = _shifted(project(splats, cameras, settings), None if offsets is None else offsets.index_select(0, seen), settings)
     features = [view_colours(splats, cameras.positions[0]), torch.ones_like(ellipses.depths)[:, None]]
     if "depth" in channels:
         features.append(ellipses.depths[:, None])
@@ -92,8 +93,12 @@ def _draw_view(
     )
 
 
-def _shifted(ellipses: Ellipses, offsets: Float[Tensor, "n 2"] | None) -> Ellipses:
-    return ellipses if offsets is None else replace(ellipses, centres=ellipses.centres + offsets)
+def _shifted(ellipses: Ellipses, offsets: Float[Tensor, "n 2"] | None, settings: RasterSettings) -> Ellipses:
+    if offsets is None:
+        return ellipses
+    if settings.absgrad:
+        return replace(ellipses, centres=ellipses.centres + offsets.detach(), nudges=offsets - offsets.detach())
+    return replace(ellipses, centres=ellipses.centres + offsets)
 
 
 def blend(
@@ -184,6 +189,9 @@ def _alphas(ellipses: Ellipses, splat: Tensor, pixel: Tensor, width: int, top: i
     """Clamped alpha of each pair; its gradient is zero above the clamp."""
     shapes = torch.cat([ellipses.centres, ellipses.conics, ellipses.opacities[:, None]], 1).index_select(0, splat)
     x, y, xx, xy, yy, opacity = shapes.unbind(1)
+    if ellipses.nudges is not None:
+        nudge_x, nudge_y = _EachPixel.apply(ellipses.nudges, splat).unbind(1)
+        x, y = x + nudge_x, y + nudge_y
     dx, dy = x - (pixel % width + 0.5), y - (pixel // width + (top + 0.5))
     power = -0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy
     return (opacity * power.clamp_max(0).exp()).clamp_max(settings.alpha_max)
@@ -194,3 +202,19 @@ def _transmittance(alpha: Float[Tensor, " p"], pixel: Int[Tensor, " p"]) -> Floa
     logs = torch.log1p(-alpha.double().clamp_max(1 - 1e-12))
     before = logs.cumsum(0) - logs
     return (before - before.index_select(0, torch.searchsorted(pixel, pixel))).exp()
+
+
+class _EachPixel(torch.autograd.Function):
+    """Rows by index, once for every pair; backwards the magnitudes of the pairs' gradients add up."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = rows.shape
+        return rows.index_select(0, index)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.shape).index_add(0, index, gradient.abs()), None

@@ -36,6 +36,8 @@ class RasterSettings:
         transmittance_min: a pixel stops before a splat that would leave no more than this.
         frustum_margin: the Jacobian is taken at x/z clamped to this many half-widths outside the image (0.3: gsplat's 1.3·tan).
         antialias: scale opacity by sqrt(det before / det after eps2d) (Mip-Splatting).
+        absgrad: the gradient of `screen_offsets` adds up magnitudes over pixels (Ye et al. 2024, AbsGS), so that the pulls of a
+            fine texture to all sides do not cancel. A statistic then, no longer a derivative.
     """
 
     near: float = 0.01
@@ -46,6 +48,7 @@ class RasterSettings:
     transmittance_min: float = 1e-4
     frustum_margin: float = 0.3
     antialias: bool = False
+    absgrad: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from gen3d.renderers.gaussians import GaussianParameters, Gaussians
 from gen3d.renderers.rendering import RasterSettings, rasterize
 from gen3d.renderers.similarity import l1_ssim
 
-CAMERA_RATE, EXPOSURE_RATE = 1e-4, 2e-3
+CAMERA_RATE, EXPOSURE_RATE = 2e-4, 5e-3  # of a photo's own parameters, whenever a step looks at it
+PHOTO_BETAS = (0.0, 0.999)  # momentum would carry a photo's parameters on through all the steps that look at other photos
 
 
 class GaussianFitting(pl.LightningModule):
@@ -54,7 +55,7 @@ class GaussianFitting(pl.LightningModule):
         self.densification = make_densification(schedule, extent=extent, seed=seed)
         self.cameras = CameraCorrections(len(photos), extent) if self.settings.refine_cameras else None
         self.exposures = Exposures(len(photos)) if self.settings.exposure else None
-        self.raster = RasterSettings(antialias=self.settings.antialias)
+        self.raster = RasterSettings(antialias=self.settings.antialias, absgrad=self.settings.densify.absgrad)
         self.figures: dict[str, float] = {}
         self.interrupted = False  # set from outside: end after this step
         self.stopping = False  # all processes know of it
@@ -64,8 +65,9 @@ class GaussianFitting(pl.LightningModule):
         optimizer = make_optimizer(self.splats, self.settings.rates, self.extent)
         for module, rate in ((self.cameras, CAMERA_RATE), (self.exposures, EXPOSURE_RATE)):
             if module is not None:
-                group = {"params": list(module.parameters()), "lr": rate, "base_lr": rate, "name": type(module).__name__}
-                optimizer.add_param_group(group)
+                rate = rate / len(self.photos[1]) ** 0.5  # Adam divides by the mean square over all steps, most of which are 0
+                named = {"lr": rate, "base_lr": rate, "name": type(module).__name__}
+                optimizer.add_param_group({"params": list(module.parameters()), "betas": PHOTO_BETAS, **named})
         return optimizer
 
     def train_dataloader(self) -> Iterable[int]:
@@ -149,11 +151,11 @@ class GaussianFitting(pl.LightningModule):
         return torch.rand(3, generator=generator).to(self.device)
 
     def _set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Only positions and camera corrections slow down towards the end."""
-        decay = self.schedule.decay(step)
+        """All rates fall at the very end; positions and camera corrections slow down all the time."""
+        rate, decay = self.schedule.rate(step), self.schedule.decay(step)
         for group in optimizer.param_groups:
-            if group["name"] in ("means", CameraCorrections.__name__):
-                group["lr"] = group["base_lr"] * decay
+            moves = group["name"] in ("means", CameraCorrections.__name__)
+            group["lr"] = group["base_lr"] * rate * (decay if moves else 1.0)
 
     def _share(self, loss: Tensor) -> float:
         """Sum over processes: gradients, the loss, which is returned, and whether one of them was interrupted.

@@ -8,9 +8,10 @@ from gen3d.renderers.cameras import Cameras
 
 
 class CameraCorrections(nn.Module):
-    """A small rigid motion of each training camera, identity at the start.
+    """A small rigid motion of the world in front of each training camera, identity at the start.
 
-    Rotation vectors in radians and translations in units of the scene's extent, both in the camera's own frame.
+    Rotation vectors about the world's origin in radians, and translations in units of the scene's extent. The mean over all
+    cameras is taken out: it would turn the whole scene away from the cameras that are not corrected.
     """
 
     def __init__(self, count: int, extent: float) -> None:
@@ -20,8 +21,9 @@ class CameraCorrections(nn.Module):
 
     def forward(self, cameras: Cameras, index: int) -> Cameras:
         """The corrected camera of photo `index`."""
-        motion = rigid_motion(self.motions[index, :3], self.motions[index, 3:] * self.extent)
-        return Cameras(motion @ cameras.world_to_camera, cameras.intrinsics, cameras.width, cameras.height)
+        motion = self.motions[index] - self.motions.detach().mean(0)
+        motion = rigid_motion(motion[:3], motion[3:] * self.extent)
+        return Cameras(cameras.world_to_camera @ motion, cameras.intrinsics, cameras.width, cameras.height)
 
 
 class Exposures(nn.Module):
@@ -38,8 +40,8 @@ class Exposures(nn.Module):
         The mean over all photos is taken out, so that the scene itself keeps the average exposure and held-out photos
         are judged without any.
         """
-        gain = (self.log_gains[index] - self.log_gains.mean(0)).exp()
-        return image * gain + (self.offsets[index] - self.offsets.mean(0))
+        gain = (self.log_gains[index] - self.log_gains.detach().mean(0)).exp()
+        return image * gain + (self.offsets[index] - self.offsets.detach().mean(0))
 
 
 def rigid_motion(rotation: Float[Tensor, " 3"], translation: Float[Tensor, " 3"]) -> Float[Tensor, "4 4"]:

@@ -38,8 +38,13 @@ class Schedule:
         degree = self.settings.sh_degree
         return min(degree, int(2 * self.fraction(step) * (degree + 1)))
 
+    def rate(self, step: int) -> float:
+        """What all learning rates are multiplied by: 1, then a straight line to 0 over the last `rates.cooldown` of the steps."""
+        left, cooldown = 1 - self.fraction(step), self.settings.rates.cooldown
+        return min(1.0, left / cooldown) if cooldown else 1.0
+
     def decay(self, step: int) -> float:
-        """Exponential decay of the position rate from 1 to `rates.means_end`."""
+        """What the rates of positions and cameras are multiplied by besides: from 1 exponentially to `rates.means_end`."""
         return self.settings.rates.means_end ** self.fraction(step)
 
     @property

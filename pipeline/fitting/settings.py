@@ -22,6 +22,8 @@ class RateSettings:
         opacities: rate of the logit-opacities.
         sh0: rate of the base colours.
         sh_rest: rate of the view-dependent colours.
+        cooldown: the part of the steps, at the end, over which all rates fall to zero in a straight line: what single photos
+            pull the splats to and fro by averages out.
     """
 
     means: float = 4.8e-4
@@ -31,10 +33,11 @@ class RateSettings:
     opacities: float = 5e-2
     sh0: float = 5e-3
     sh_rest: float = 1e-3
+    cooldown: float = 0.2
 
     def __post_init__(self) -> None:
         rates = ("means", "scales", "quats", "opacities", "sh0", "sh_rest")
-        check_ranges(self, means_end=(1e-12, 1.0), **dict.fromkeys(rates, NOT_NEGATIVE))
+        check_ranges(self, means_end=(1e-12, 1.0), cooldown=FRACTION, **dict.fromkeys(rates, NOT_NEGATIVE))
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class DensifySettings:
         cap: the count that is not exceeded.
         grow_gradient: default strategy: splats whose mean screen gradient (in half image sizes) exceeds this grow;
             0 draws as many as a straight line to the cap asks for, with probability by gradient.
+        absgrad: default strategy: screen gradients add up magnitudes over pixels, which finds blurred textures (Ye et al. 2024, AbsGS).
         reset_every: default strategy: steps between two opacity resets; 0 never resets.
         start: fraction of the steps before the first change.
         stop: fraction of the steps after which nothing is added.
@@ -58,6 +62,7 @@ class DensifySettings:
     strategy: str = "default"
     cap: int = 60_000
     grow_gradient: float = 0.0
+    absgrad: bool = True
     reset_every: int = 0
     start: float = 0.02
     stop: float = 0.5
@@ -102,7 +107,7 @@ class FittingSettings:
     half_resolution: float = 0.35
     ssim_weight: float = 0.4
     opacity_regularizer: float = 0.02
-    scale_regularizer: float = 0.02
+    scale_regularizer: float = 0.0
     random_background: bool = True
     refine_cameras: bool = False
     exposure: bool = False

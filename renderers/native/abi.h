@@ -9,6 +9,7 @@ struct Gen3dSettings {
   float alpha_max, alpha_min, transmittance_min;
   float frustum_margin;
   int32_t antialias;
+  int32_t absgrad;  // gradients of screen offsets add up magnitudes over pixels
 };
 
 struct Gen3dSplats {  // one scene

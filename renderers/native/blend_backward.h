@@ -8,14 +8,14 @@
 
 namespace gen3d {
 
-template <int CHANNELS>
+template <int CHANNELS, bool ABSGRAD>
 void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, int count, const TileArea& area, Limits limits,
                          float log2_alpha_min, TileMemory<2 + CHANNELS>& tile, float* slots) {
-  constexpr int SLOT = slot_size(CHANNELS);
+  constexpr int SLOT = slot_size(CHANNELS), SUMS = MOMENTS + CHANNELS + (ABSGRAD ? MAGNITUDES : 0);
   const auto gather = [&tile, limits, slots](const Record<CHANNELS> splat, int place, const Blocks& blocks, int begin, int end) {
     float* slot = slots + static_cast<size_t>(place) * SLOT;
     __builtin_prefetch(slot, 1);
-    Float sums[MOMENTS + CHANNELS];
+    Float sums[SUMS];
     for (Float& s : sums) s = broadcast(0.0f);
     for (int block = begin; block < end; block++) {
       float* pixel = tile.values + blocks.offset[block];
@@ -37,8 +37,13 @@ void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, 
       sums[M_UU] = fma(v_u, t.u, sums[M_UU]);
       sums[M_UDY] = fma(v_u, t.dy, sums[M_UDY]);
       sums[M_DYDY] = fma(v_dy, t.dy, sums[M_DYDY]);
+      if constexpr (ABSGRAD) {
+        const Float pull_x = broadcast(splat.across) * v_u;
+        const Float pull_y = fma(broadcast(splat.shear), pull_x, broadcast(splat.along) * v_dy);
+        sums[MOMENTS + CHANNELS] += abs(pull_x), sums[MOMENTS + CHANNELS + 1] += abs(pull_y);
+      }
     }
-    sum_each<MOMENTS + CHANNELS>(sums, slot);
+    sum_each<SUMS>(sums, slot);
   };
   const int done = walk(records, order, count, area, log2_alpha_min, tile, gather);
   for (int i = done; i < count; i++) std::fill_n(slots + static_cast<size_t>(order[i]) * SLOT, SLOT, 0.0f);
@@ -55,6 +60,7 @@ void blend_backward(const Gen3dView& view, const Gen3dSettings& settings, const 
   const int32_t* tile_begin = frame.tile_begin.data();
   const float* transmittance = frame.transmittance.data();
   float* slots = work.slots.reserve(static_cast<size_t>(frame.pairs) * slot_size(CHANNELS));
+  const auto blend_tile = settings.absgrad ? blend_tile_backward<CHANNELS, true> : blend_tile_backward<CHANNELS, false>;
   double* background_sums = work.partial.reserve(3 * static_cast<size_t>(frame.tiles()));
 
   Pool::shared().run(frame.tiles(), threads, [&](int index) {
@@ -81,8 +87,8 @@ void blend_backward(const Gen3dView& view, const Gen3dSettings& settings, const 
       }
     for (int c = 0; c < 3; c++) background_sums[3 * index + c] = through[c];
     const int begin = tile_begin[index];
-    blend_tile_backward<CHANNELS>(records + begin, frame.order.data() + begin, tile_begin[index + 1] - begin, area, limits, log2_alpha_min,
-                                  tile, slots + static_cast<size_t>(begin) * slot_size(CHANNELS));
+    blend_tile(records + begin, frame.order.data() + begin, tile_begin[index + 1] - begin, area, limits, log2_alpha_min, tile,
+               slots + static_cast<size_t>(begin) * slot_size(CHANNELS));
   });
   double total[3] = {0, 0, 0};
   for (int index = 0; index < frame.tiles(); index++)

@@ -22,7 +22,7 @@ class Settings(Structure):
 
     _fields_ = [
         *((name, c_float) for name in ("near", "far", "eps2d", "alpha_max", "alpha_min", "transmittance_min", "frustum_margin")),
-        ("antialias", c_int32),
+        *((name, c_int32) for name in ("antialias", "absgrad")),
     ]
 
 

@@ -141,6 +141,8 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
                       const Gen3dGradients& gradients, int threads) {
   constexpr int VALUES = MOMENTS + 3 + FEATURES, SLOT = slot_size(3 + FEATURES), POSE = 12;
   const Camera camera(view, settings);
+  const bool absgrad = settings.absgrad && gradients.screen_offsets != nullptr;
+  const int summed = VALUES + (absgrad ? MAGNITUDES : 0);
   const int32_t *slot_begin = frame.slot_begin.data(), *slot_place = frame.slot_place.data();
   const float* slots = work.slots.data();
   double* pose_sums = work.partial.reserve(CHUNKS * POSE);
@@ -160,7 +162,7 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
         drawn_lanes[i] = begin < stop ? 1.0f : 0.0f;
         for (int slot = begin; slot < stop; slot++) {
           const float* values = slots + static_cast<size_t>(slot_place[slot]) * SLOT;
-          for (int k = 0; k < VALUES; k++) sums[k][i] += values[k];
+          for (int k = 0; k < summed; k++) sums[k][i] += values[k];
         }
       }
       const Geometry geometry(camera, splats, settings.eps2d, first, filled);
@@ -179,6 +181,8 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
       store_interleaved<3>(gradients.scales + 3 * first, block.scale, drawn, filled, add);
       store_interleaved<4>(gradients.quats + 4 * first, block.quat, drawn, filled, add);
       store_interleaved<1>(gradients.opacities + first, &block.opacity, drawn, filled, add);
+      if (absgrad)  // of across u² + along dy² in powers of two, by the centre
+        for (int k = 0; k < 2; k++) block.screen[k] = (2.0f / LOG2E) * load(sums[VALUES + k]);
       if (gradients.screen_offsets != nullptr)
         store_interleaved<2>(gradients.screen_offsets + 2 * first, block.screen, drawn, filled, false);
       if constexpr (FEATURES > 0) {

@@ -198,6 +198,7 @@ GEN3D_INLINE float sum(Float a) {
 }
 
 GEN3D_INLINE Float operator-(Float a) { return broadcast(0.0f) - a; }
+GEN3D_INLINE Float abs(Float a) { return max(a, -a); }
 GEN3D_INLINE Float operator*(float a, Float b) { return broadcast(a) * b; }
 GEN3D_INLINE Float operator+(Float a, float b) { return a + broadcast(b); }
 GEN3D_INLINE Float operator-(Float a, float b) { return a - broadcast(b); }

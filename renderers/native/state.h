@@ -54,9 +54,11 @@ struct TileBox {
   int32_t tiles() const { return (column_end - column_begin) * (row_end - row_begin); }
 };
 
-// Gradient sums of one (tile, splat) pair: of alpha times u and dy to the powers 0 to 2, then of each channel.
+// Gradient sums of one (tile, splat) pair: of alpha times u and dy to the powers 0 to 2, then of each channel, then magnitudes of the
+// pull on the centre along x and y, where they are asked for.
 enum Moment { M_ONE, M_U, M_DY, M_UU, M_UDY, M_DYDY, MOMENTS };
-constexpr int slot_size(int channels) { return (MOMENTS + channels + 3) / 4 * 4; }
+constexpr int MAGNITUDES = 2;
+constexpr int slot_size(int channels) { return (MOMENTS + channels + MAGNITUDES + 3) / 4 * 4; }
 
 struct Frame {
   int tile = 0, tile_columns = 0, tile_rows = 0;

@@ -16,9 +16,23 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = [f.name for f in fields(Gaussians)]
 
 
+class Pulls(torch.autograd.Function):
+    """The centres and nudges for them; the backward pass leaves the nudges' gradient on the centres, as gsplat does."""
+
+    @staticmethod
+    def forward(ctx, centres, means2d):
+        ctx.means2d = means2d
+        return centres.view_as(centres), torch.zeros_like(centres)
+
+    @staticmethod
+    def backward(ctx, gradient, magnitudes):
+        ctx.means2d.absgrad = magnitudes
+        return gradient, None
+
+
 def stand_in_rasterization(
     means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, near_plane, far_plane, eps2d,  # noqa: N803
-    sh_degree, packed, backgrounds, render_mode, rasterize_mode,
+    sh_degree, packed, backgrounds, render_mode, rasterize_mode, absgrad,
 ):  # fmt: skip
     """What gsplat 1.5.3 returns for these arguments, computed by the torch reference."""
     settings = RasterSettings(near=near_plane, far=far_plane, eps2d=eps2d, antialias=rasterize_mode == "antialiased")
@@ -39,13 +53,14 @@ def stand_in_rasterization(
             pictures.append((camera, splats, seen))
     means2d = torch.cat(centres) if packed else torch.stack(centres).unflatten(0, (scenes, views))
     drawn, start = [], 0
+    shown, nudges = Pulls.apply(means2d, means2d) if absgrad else (means2d, None)
     for flat, (camera, splats, seen) in enumerate(pictures):
         scene, view = divmod(flat, views)
         index = seen.nonzero()[:, 0]
         ellipses = projection.project(splats.select(index), camera, settings)
-        rows = means2d[start : start + len(index)] if packed else means2d[scene, view][index]
+        rows, pulls = (t if t is None else t[start : start + len(index)] if packed else t[scene, view][index] for t in (shown, nudges))
         start += len(index)
-        ellipses = replace(ellipses, centres=rows)
+        ellipses = replace(ellipses, centres=rows, nudges=pulls)
         features = (
             projection.view_colours(splats.select(index), camera.positions[0]) if sh_degree is not None else colors[scene, view, index]
         )
@@ -54,7 +69,7 @@ def stand_in_rasterization(
             features = torch.cat([features, ellipses.depths[:, None]], 1)
             behind = torch.cat([behind, behind.new_zeros(1)])
         order = ellipses.depths.argsort(stable=True)
-        ellipses = projection.Ellipses(*(getattr(ellipses, f.name)[order] for f in fields(ellipses)))
+        ellipses = projection.Ellipses(*(t if t is None else t[order] for f in fields(ellipses) for t in [getattr(ellipses, f.name)]))
         features = torch.cat([features[order], torch.ones_like(ellipses.depths)[:, None]], 1)
         sums, _ = reference.blend(ellipses, features, width, height, settings)
         alpha = sums[..., -1:]
@@ -121,10 +136,10 @@ def draw_with_gradients(backend, scene, channels, settings):
 
 
 @pytest.mark.parametrize("channels", [frozenset(), frozenset({"depth"}), frozenset({"normal"}), CHANNELS])
-@pytest.mark.parametrize("dense_limit", [0, 10**9])
-def test_pictures_and_gradients_equal_the_reference(calls, scene, channels, dense_limit, monkeypatch):
+@pytest.mark.parametrize(("dense_limit", "absgrad"), [(0, False), (10**9, False), (0, True), (10**9, True)])
+def test_pictures_and_gradients_equal_the_reference(calls, scene, channels, dense_limit, absgrad, monkeypatch):
     monkeypatch.setattr(gsplat_backend, "DENSE_LIMIT", dense_limit)
-    settings = RasterSettings(near=2.7, far=4, eps2d=0.2, antialias=True)
+    settings = RasterSettings(near=2.7, far=4, eps2d=0.2, antialias=True, absgrad=absgrad)
     wanted, wanted_gradients = draw_with_gradients(reference, scene, channels, settings)
     given, gradients = draw_with_gradients(gsplat_backend, scene, channels, settings)
     assert (wanted.radii == 0).any()

@@ -96,18 +96,19 @@ def assert_alike(first, second, flips=0):
 
 @pytest.mark.parametrize("build", builds())
 @pytest.mark.parametrize(
-    ("count", "size", "degree", "antialias", "channels"),
+    ("count", "size", "degree", "options", "channels"),
     [
-        (40, (20, 16), 0, False, ("rgb",)),
-        (60, (33, 70), 1, True, ("depth",)),
-        (60, (70, 41), 2, False, ("normal", "median_depth")),
-        (150, (130, 67), 3, True, tuple(CHANNELS)),
+        (40, (20, 16), 0, {}, ("rgb",)),
+        (40, (70, 16), 0, {"absgrad": True}, ("rgb",)),
+        (60, (33, 70), 1, {"antialias": True}, ("depth",)),
+        (60, (70, 41), 2, {}, ("normal", "median_depth")),
+        (150, (130, 67), 3, {"antialias": True, "absgrad": True}, tuple(CHANNELS)),
     ],
 )
-def test_agrees_with_the_reference_in_float64(use, make_splats, make_cameras, build, count, size, degree, antialias, channels):
+def test_agrees_with_the_reference_in_float64(use, make_splats, make_cameras, build, count, size, degree, options, channels):
     use(build)
     splats, cameras = make_splats(count, degree=degree, seed=count), make_cameras(2, width=size[0], height=size[1])
-    options = {"channels": channels, "settings": replace(SMOOTH, antialias=antialias)}
+    options = {"channels": channels, "settings": replace(SMOOTH, **options)}
     native = draw_with_gradients(splats, cameras, "native", torch.float32, **options)
     assert_alike(native, draw_with_gradients(splats, cameras, "reference", torch.float64, **options))
     assert {key for key in PICTURES if getattr(native[0], key) is not None} == {"rgb", "alpha", *channels}

@@ -200,6 +200,28 @@ def test_gradients_equal_finite_differences(make_splats, make_cameras, group, se
     assert torch.autograd.gradcheck(loss, (start.clone().requires_grad_(),), eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
+def test_magnitudes_of_offsets_add_up_over_pixels(make_splats, make_cameras, monkeypatch):
+    splats, cameras = make_splats(5, size=0.3), make_cameras(2, width=7, height=6)
+    weights = torch.randn(2, 6, 7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def gradient(weights, absgrad):
+        offsets = torch.zeros(2, 5, 2, dtype=torch.float64, requires_grad=True)
+        drawn = draw(splats, cameras, screen_offsets=offsets, settings=replace(SMOOTH, absgrad=absgrad))
+        (drawn.rgb * weights).sum().backward()
+        return offsets.grad
+
+    expected = torch.zeros(2, 5, 2, dtype=torch.float64)
+    for row in range(6):
+        for column in range(7):
+            alone = torch.zeros_like(weights)
+            alone[:, row, column] = weights[:, row, column]
+            expected += gradient(alone, absgrad=False).abs()
+    torch.testing.assert_close(gradient(weights, absgrad=True), expected)
+    assert (expected > 1.1 * gradient(weights, absgrad=False).abs()).any()
+    monkeypatch.setattr(reference, "PAIRS_PER_BAND", 20)
+    torch.testing.assert_close(gradient(weights, absgrad=True), expected)
+
+
 def test_no_gradient_to_intrinsics_and_median_depth(make_splats, make_cameras):
     splats, cameras = make_splats(), make_cameras()
     means, matrix = splats.means.clone().requires_grad_(), cameras.intrinsics.clone().requires_grad_()

@@ -36,6 +36,8 @@ def test_a_schedule_from_start_to_end():
     schedule = Schedule(settings, steps=400, initial_count=100)
     assert [schedule.reduction(step) for step in (0, 99, 100, 399)] == [2, 2, 1, 1]
     assert [schedule.sh_degree(step) for step in (0, 66, 67, 134, 200, 399)] == [0, 0, 1, 2, 2, 2]
+    assert [schedule.rate(step) for step in (0, 320, 360)] == pytest.approx([1, 1, 0.5])  # the cooldown is the last fifth
+    assert schedule.rate(400) == 0
     assert schedule.decay(0) == 1
     assert schedule.decay(400) == pytest.approx(settings.rates.means_end)
     assert not schedule.densifies(29)  # due, but before the start
