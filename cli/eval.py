@@ -10,7 +10,6 @@ from gen3d.cli.runs import add_drawing, may_write, splat_file, torch_device
 from gen3d.errors import BadInput, UsageError
 from gen3d.files import write_json
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.stages.settings import PhotosSettings
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":
         if len(run.manifest.inputs) != 1:
             raise BadInput(f"{short(run.folder)} does not name its one folder of photos; give --against")
         run.check_inputs()
-        views = read_scene(Path(next(iter(run.manifest.inputs))), SceneSettings(max_size=size, holdout=settings.holdout)).test
+        views = read_scene(Path(next(iter(run.manifest.inputs))), replace(settings.scene, max_size=size)).test
     if not views:
         raise UsageError("no photo was held out, so there is nothing to compare with; give other photos with --against DIR")
     moved = torch.tensor(run.manifest.world_from_source or torch.eye(4).tolist(), dtype=torch.float64)
@@ -76,14 +75,11 @@ def _views(run: Run, options: SimpleNamespace) -> "tuple[View, ...]":
 
 def _photos(folder: Path, size: int) -> "tuple[View, ...]":
     """All photos of a folder, or its test photos where it names some; one is enough, for nothing is learned from them."""
-    from dataclasses import replace
-
     from gen3d.pipeline.scenes.colmap import read_colmap
     from gen3d.pipeline.scenes.photos import develop
+    from gen3d.pipeline.scenes.reading import without_opaque_alpha
     from gen3d.pipeline.scenes.transforms import find_transforms, read_transforms
 
     shots = (read_transforms if find_transforms(folder) else read_colmap)(folder).shots
     held = [shot for shot in shots if shot.split == "test"] or shots
-    views = [develop(shot, size) for shot in sorted(held, key=lambda shot: shot.name)]
-    # Photos that are opaque everywhere say nothing about an object's outline.
-    return tuple(view if view.alpha is None or bool((view.alpha < 255).any()) else replace(view, alpha=None) for view in views)
+    return without_opaque_alpha([develop(shot, size) for shot in sorted(held, key=lambda shot: shot.name)])

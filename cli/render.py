@@ -10,7 +10,6 @@ from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
 from gen3d.cli.runs import add_drawing, may_write, splat_file, torch_device
 from gen3d.errors import BadInput, UsageError
-from gen3d.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,37 +107,17 @@ def _pictures(
 def _cameras(options: SimpleNamespace, gaussians: "Gaussians") -> tuple["Cameras", bool]:
     """The views of the path, and whether they follow the photos of a run."""
     from gen3d.pipeline.paths import around_scene, turntable
+    from gen3d.pipeline.scenes.transforms import read_cameras
 
     poses = Path(options.source) / "cameras" / "transforms.json"
     along_photos = options.path == "photos" or (options.path == "auto" and poses.is_file())
     if not along_photos:
         return turntable(gaussians, options.views, width=options.size, height=options.size, elevation=options.elevation), False
-    cameras = around_scene(_photo_cameras(poses), options.views)
+    if not poses.is_file():
+        raise BadInput(f"{poses} does not exist, so there are no photos to follow; choose --path turntable")
+    cameras = around_scene(read_cameras(poses), options.views)
     scale = options.size / max(cameras.width, cameras.height)
     return cameras.resized(max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale))), True
-
-
-def _photo_cameras(path: Path) -> "Cameras":
-    """The cameras that a run kept, on the grid of the first photo.
-
-    Raises:
-        BadInput: there are none, or the file is damaged.
-    """
-    import torch
-
-    from gen3d.renderers.cameras import Cameras, opengl_to_opencv
-
-    if not path.is_file():
-        raise BadInput(f"{path} does not exist, so there are no photos to follow; choose --path turntable")
-    try:
-        frames = read_json(path)["frames"]
-        width, height = int(frames[0]["w"]), int(frames[0]["h"])
-        poses = opengl_to_opencv(torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64))
-        rows = [[[f["fl_x"] / f["w"], 0, f["cx"] / f["w"]], [0, f["fl_y"] / f["h"], f["cy"] / f["h"]], [0, 0, 1]] for f in frames]
-        matrices = torch.tensor(rows, dtype=torch.float64) * torch.tensor([width, height, 1.0])[:, None]
-        return Cameras(poses.float(), matrices.float(), width, height)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} holds no cameras that can be read ({error!r}); choose --path turntable") from error
 
 
 def _color(text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:

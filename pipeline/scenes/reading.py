@@ -14,7 +14,7 @@ from torch import Tensor
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.scenes.colmap import find_model, read_colmap
 from gen3d.pipeline.scenes.photos import MIN_SIDE, develop
-from gen3d.pipeline.scenes.scene import Scene
+from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.shots import Capture, Shot
 from gen3d.pipeline.scenes.transforms import find_transforms, read_transforms
@@ -47,11 +47,16 @@ def read_scene(folder: Path, settings: SceneSettings) -> Scene:
     _check_positions(folder, train)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         views = tuple(pool.map(partial(develop, max_size=settings.max_size), (*train, *test)))
-    # Photos that are opaque everywhere say nothing about the object's outline.
-    if all(view.alpha is None or bool((view.alpha == 255).all()) for view in views):
-        views = tuple(replace(view, alpha=None) for view in views)
+    views = without_opaque_alpha(views)
     identity = torch.eye(4, dtype=torch.float64)
     return Scene(views[: len(train)], views[len(train) :], capture.points, identity, capture.notes)
+
+
+def without_opaque_alpha(views: Sequence[View]) -> tuple[View, ...]:
+    """The photos; without their alpha where it is opaque everywhere in all of them, which says nothing about an object's outline."""
+    if any(view.alpha is not None and bool((view.alpha < 255).any()) for view in views):
+        return tuple(views)
+    return tuple(replace(view, alpha=None) for view in views)
 
 
 def split_shots(shots: Sequence[Shot], holdout: int) -> tuple[tuple[Shot, ...], tuple[Shot, ...]]:

@@ -20,7 +20,7 @@ from gen3d.pipeline.scenes.photos import photo_size
 from gen3d.pipeline.scenes.point_ply import read_point_ply
 from gen3d.pipeline.scenes.scene import View
 from gen3d.pipeline.scenes.shots import Capture, Shot, require_files, rigid_pose
-from gen3d.renderers.cameras import opencv_to_opengl, opengl_to_opencv, rigid_inverse
+from gen3d.renderers.cameras import Cameras, opencv_to_opengl, opengl_to_opencv, rigid_inverse
 from gen3d.renderers.mesh import PointCloud
 
 SPLITS = ("train", "test", "val")
@@ -84,6 +84,21 @@ def write_transforms(path: str | Path, views: Sequence[View]) -> None:
         lens = {"fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy}
         frames.append({"file_path": f"images/{view.name}", **size, **lens, "transform_matrix": pose})
     write_json(path, {"camera_model": "PINHOLE", "frames": frames})
+
+
+def read_cameras(path: Path) -> Cameras:
+    """The cameras `[v]` of a file of `write_transforms`, all on the pixel grid of the first; their photos are not needed.
+
+    Raises:
+        BadInput: no such file, or a damaged one.
+    """
+    frames = _read_meta(path)["frames"]
+    photos = [_photo_path(path.parent, frame, path) for frame in frames]
+    lenses = [_lens({}, frame, photo) for frame, photo in zip(frames, photos, strict=True)]
+    width, height = lenses[0].width, lenses[0].height
+    poses = torch.stack([_pose(frame, photo.name) for frame, photo in zip(frames, photos, strict=True)])
+    intrinsics = torch.stack([lens.resized(width, height).intrinsics for lens in lenses])
+    return Cameras(poses.float(), intrinsics.float(), width, height)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

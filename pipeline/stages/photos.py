@@ -11,7 +11,6 @@ from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
 from gen3d.pipeline.scenes.scene import Scene
-from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.transforms import write_transforms
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.fit_splats import FitSplats
@@ -97,7 +96,7 @@ def choose_machine(settings: PhotosSettings, progress: Progress) -> Machine:
 
 def load_scene(folder: Path, settings: PhotosSettings, run: Run, progress: Progress) -> Scene:
     """Photos and cameras, upright; the cameras that are used and the transform that was applied go into the run."""
-    scene = orient_scene(read_scene(folder, SceneSettings(max_size=settings.max_size, holdout=settings.holdout)))
+    scene = orient_scene(read_scene(folder, settings.scene))
     run.record(world_from_source=scene.world_from_source.tolist())
     write_transforms(run.cameras / "transforms.json", scene.views)
     for note in scene.notes:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gen3d.pipeline.fitting.settings import FittingSettings
+from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 
@@ -13,6 +14,7 @@ class PhotosSettings:
     Attributes:
         max_size: longest side of the photos in pixels after downscaling.
         holdout: every n-th photo is held out for evaluation when the scene names no split; 0 holds out none.
+        format: of the cameras: transforms, colmap, or auto to tell from the files in the folder.
         seed: the only source of randomness.
         device: auto, cpu or cuda.
         devices: number of processes that share the views.
@@ -22,6 +24,7 @@ class PhotosSettings:
 
     max_size: int = 800
     holdout: int = 8
+    format: str = "auto"
     seed: int = 0
     device: str = "auto"
     devices: int = 1
@@ -29,5 +32,11 @@ class PhotosSettings:
     fitting: FittingSettings = field(default_factory=FittingSettings)
 
     def __post_init__(self) -> None:
+        check_choices(self, format=("auto", "transforms", "colmap"))
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
         check_ranges(self, devices=(1, UNLIMITED), holdout=(0, UNLIMITED), max_size=(16, UNLIMITED), seed=(0, 2**63 - 1))
+
+    @property
+    def scene(self) -> SceneSettings:
+        """How the photos are read."""
+        return SceneSettings(self.max_size, self.holdout, self.format)

@@ -163,7 +163,7 @@ class TestRender:
         (run.cameras / "transforms.json").write_text('{"frames": [{"w": 1}]}')
         code, _, err = gen3d("render", "run", *SMALL)
         assert code == 6
-        assert "holds no cameras that can be read" in err
+        assert "has a frame without file_path" in err
 
     @pytest.mark.parametrize(
         ("flags", "reason"),

@@ -9,7 +9,7 @@ from PIL import Image
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
 from gen3d.pipeline.scenes.settings import SceneSettings
-from gen3d.pipeline.scenes.transforms import read_transforms, write_transforms
+from gen3d.pipeline.scenes.transforms import read_cameras, read_transforms, write_transforms
 
 SETTINGS = SceneSettings(max_size=64)
 
@@ -202,6 +202,10 @@ def test_written_cameras_read_back_the_same(make_folder):
     scene = read_scene(folder.write_json(), SceneSettings(max_size=48, holdout=0))
     write_transforms(folder.path / "transforms.json", scene.views)
     again = read_scene(folder.path, SceneSettings(max_size=48, holdout=0))
+    cameras = read_cameras(folder.path / "transforms.json")
+    assert torch.allclose(cameras.world_to_camera, torch.cat([view.camera.world_to_camera for view in scene.views]), atol=1e-6)
+    assert torch.allclose(cameras.intrinsics, torch.cat([view.camera.intrinsics for view in scene.views]), rtol=1e-6)
+    assert (cameras.width, cameras.height) == (48, 36)
     for view, copy in zip(scene.views, again.views, strict=True):
         assert view.name == copy.name
         assert torch.allclose(view.camera.world_to_camera, copy.camera.world_to_camera, atol=1e-6)
