@@ -131,8 +131,9 @@ class GaussianParameters(nn.Module):
                 need not pay for it twice.
         """
         rest: Tensor = self.sh_rest
-        if degree is not None:
-            rest = rest[:, : harmonics.coefficient_count(degree) - 1]
+        wanted = rest.shape[1] if degree is None else harmonics.coefficient_count(degree) - 1
+        if wanted < rest.shape[1]:  # even a slice of everything would cost its backward pass a copy
+            rest = rest[:, :wanted]
         return Gaussians(
             means=self.means,
             scales=self.log_scales.exp(),
