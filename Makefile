@@ -7,7 +7,7 @@ BIN := $(ENV)/bin
 .PHONY: demo test lint bench clean torch
 
 demo: $(ENV)/installed
-	$(BIN)/gen3d photos tests/data/buddha --preset draft --max-size 512 --fitting.sh-degree 0 --out outputs/demo --overwrite
+	$(BIN)/gen3d photos tests/data/buddha --preset draft --fitting.sh-degree 0 --out outputs/demo --overwrite
 
 test: $(ENV)/developed
 	$(BIN)/python -m pytest
@@ -28,7 +28,7 @@ clean:
 	rm -rf $(ENV) build dist
 
 # torch first and pinned, so that nothing chooses another build; TORCH=... names yours.
-$(ENV)/installed: pyproject.toml setup.py $(wildcard renderers/native/*.cpp renderers/native/*.h)
+$(ENV)/installed: pyproject.toml setup.py $(wildcard renderers/native/*.cpp renderers/native/*.h renderers/native/*.map) renderers/native/source.py
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --editable .

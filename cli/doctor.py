@@ -1,5 +1,6 @@
 """`gen3d doctor`: what works on this machine, and how to mend the rest."""
 
+import importlib
 import platform
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import gen3d
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, table
-from gen3d.optional import require
+from gen3d.optional import how_to_install
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "trimesh", "lightning", "safetensors", "jsonargparse", "rich")
 AGAIN = "run pip install -e . in the checkout again"  # only for gen3d's own parts
@@ -119,7 +120,7 @@ def _gsplat() -> Found:
 
 
 def _embree() -> Found:
-    require("embreex", extra="mesh", purpose="rendering meshes")
+    importlib.import_module("embreex")
     return Found(True, metadata.version("embreex"))
 
 
@@ -144,8 +145,8 @@ CHECKS = {
     "torch": Check(_torch, True, "pip install --force-reinstall torch"),
     "CUDA": Check(_cuda, False, "jobs run on the CPU; with an NVIDIA GPU, update its driver and install a CUDA build of torch"),
     "native rasterizer": Check(_native, False, f"the slower torch reference draws instead; {AGAIN}, with a C++ compiler"),
-    "gsplat": Check(_gsplat, False, "the torch reference draws on CUDA instead"),
-    "embreex": Check(_embree, False, "meshes cannot be rendered without; pip install embreex"),
+    "gsplat": Check(_gsplat, False, "until then jobs run on the CPU"),
+    "embreex": Check(_embree, False, f"meshes cannot be drawn without; {how_to_install('mesh')}"),
     "ffmpeg": Check(_ffmpeg, False, "pip install --force-reinstall imageio-ffmpeg"),
     "weights": Check(_weights, False, AGAIN),
 }

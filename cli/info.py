@@ -7,7 +7,7 @@ from typing import Any
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short, table
-from gen3d.cli.runs import MODEL, mean_metrics
+from gen3d.cli.runs import MODEL, existing, mean_metrics
 from gen3d.pipeline.run import Run
 
 
@@ -19,7 +19,7 @@ def configure(parser: Parser) -> None:
 
 def execute(options: SimpleNamespace) -> Report:
     """Read and describe."""
-    source = Path(options.source)
+    source = existing(options.source)
     if not source.is_dir():
         facts = _splats(source, options.frame)
         return Report({"file": source, **facts}, table([("file", short(source)), *_rows(facts)]))

@@ -87,7 +87,7 @@ def _help() -> str:
     verbs = table([(f"  {name}", summary) for name, (_, summary) in VERBS.items()])
     return f"""usage: gen3d VERB [INPUT] [flags]
 
-A sentence, a picture or a few photos become Gaussian splats.
+Photos become Gaussian splats.
 
 {verbs}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, strip_meta
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.configuration import did_you_mean, flatten, override, preset_names, read_layer, read_preset
@@ -53,7 +53,7 @@ class Parser:
         if presets:
             layers = self.flags.add_argument_group("configuration")
             names = tuple(preset_names(self._verb))
-            layers.add_argument("--preset", type=Literal[names], help=f"settings to start from: {', '.join(names)}")
+            layers.add_argument("--preset", type=Literal[names], help=f"settings to start from: {', '.join(names)}; standard when not given")
             layers.add_argument("--config", type=str, action="append", help="YAML file of settings; may be repeated, later ones win")
             layers.add_argument("--print_config", action="store_true", help="print the settings that would be used, and stop")
         self.flags.add_class_arguments(kind, as_group=True)
@@ -75,7 +75,7 @@ class Parser:
         words = _underscored(arguments)
         if self._has_presets:
             self.flags.set_defaults(flatten(self._layered(words)))
-        values = self.flags.parse_args(words).as_dict()
+        values = strip_meta(self.flags.parse_args(words)).as_dict()
         if self._kind is not None:
             chosen = {each.name: values.pop(each.name) for each in dataclasses.fields(self._kind)}
             values["settings"] = override(self._kind(), chosen, "the command line")

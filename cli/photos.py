@@ -1,5 +1,6 @@
 """`gen3d photos`: a folder of photos with cameras becomes splats."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +24,9 @@ def configure(parser: Parser) -> None:
 def execute(options: SimpleNamespace) -> Report:
     """Run the job."""
     folder = Path(options.folder)
-    if not folder.exists():
-        raise BadInput(f"{folder} does not exist; give the folder of the photos")
+    if not os.path.isdir(folder):
+        reason = "is not a folder" if os.path.exists(folder) else "does not exist"
+        raise BadInput(f"{folder} {reason}; give the folder of the photos")
     from gen3d.pipeline.stages.photos import photos_to_3d
 
     run = Run.create(options.out, "photos", options.settings, inputs=[folder.resolve()], overwrite=options.overwrite)

@@ -1,6 +1,8 @@
 """`gen3d render`: a turntable video, a contact sheet, stills and depth of splats."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Literal
@@ -8,14 +10,17 @@ from typing import TYPE_CHECKING, Literal
 from gen3d.cli.parser import Parser
 from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
-from gen3d.cli.runs import add_drawing, may_write, splat_file, torch_device
+from gen3d.cli.runs import add_drawing, may_write, splat_file
 from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.configuration import override, read_layer
+from gen3d.pipeline.stages.settings import PhotosSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gen3d.renderers.cameras import Cameras
     from gen3d.renderers.gaussians import Gaussians
+    from gen3d.renderers.rendering import RasterSettings, Rendering
 
 SMALLER = "--size 256, --views 24 or leaving --depth out"
 COLORS = {"black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5), "white": (1.0, 1.0, 1.0)}
@@ -35,7 +40,8 @@ def configure(parser: Parser) -> None:
     group.add_argument("--depth", action="store_true", help="also draw depth, near is bright")
     group.add_argument("--path", type=Literal["auto", "turntable", "photos"], default="auto", help="turntable, along the photos, or auto")
     group.add_argument("--elevation", type=float, default=15.0, help="of the turntable, degrees above the horizon")
-    group.add_argument("--background", type=str, help=f"{', '.join(COLORS)} or three numbers such as 0.2,0.2,0.2; white for turntables")
+    default = "when not given white for turntables and cut-out objects, black along other photos"
+    group.add_argument("--background", type=str, help=f"{', '.join(COLORS)} or three numbers such as 0.2,0.2,0.2; {default}")
     group.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
     add_drawing(parser)
 
@@ -58,16 +64,25 @@ def execute(options: SimpleNamespace) -> Report:
 def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], Path]) -> None:
     import torch
 
+    from gen3d.pipeline.fitting.machine import choose_device
     from gen3d.pipeline.formats.images import contact_sheet, write_image
     from gen3d.pipeline.formats.registry import read_gaussians
     from gen3d.pipeline.formats.video import write_video
+    from gen3d.renderers.rendering import rasterize
 
-    device = torch_device(options.device, options.backend)
+    device = choose_device(options.device, options.backend)
     gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
-    cameras, along_photos = _cameras(options, gaussians)
-    background = torch.tensor(_color(options.background, COLORS["black" if along_photos else "white"]))
+    cameras, behind = _cameras(options, gaussians)
+    draw = partial(
+        rasterize,
+        gaussians,
+        background=torch.tensor(_color(options.background, behind)),
+        channels=("rgb", "alpha", "depth") if options.depth else ("rgb", "alpha"),
+        settings=_raster_settings(Path(options.source)),
+        backend=options.backend,
+    )
     with Bar(quiet=options.quiet) as progress:
-        pictures = _pictures(gaussians, cameras, background, options, progress)
+        pictures = _pictures(draw, cameras, progress)
     for kind, images in pictures.items():
         write_video(files["turntable.mp4", kind], images, fps=options.fps)
         chosen = _spread(options.views, min(SHEET_VIEWS, options.views))
@@ -77,21 +92,30 @@ def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], P
             write_image(files[f"still_{index:02d}.png", kind], images[view].float() / 255)
 
 
-def _pictures(
-    gaussians: "Gaussians", cameras: "Cameras", background: "Tensor", options: SimpleNamespace, progress: Bar
-) -> dict[str, "Tensor"]:
-    """Every view as uint8 `[v, h, w, 3]`: the colours, and with `--depth` the depth under one scale."""
+def _raster_settings(source: Path) -> "RasterSettings":
+    """Those that a run was fitted with, the defaults for a file."""
+    from gen3d.renderers.rendering import RasterSettings
+
+    if not source.is_dir():
+        return RasterSettings()
+    config = source / "config.yaml"
+    # Not Run.settings: it refuses the runs of versions that knew fewer settings, which only matters to a job that goes on.
+    settings = override(PhotosSettings(), read_layer(config), str(config))
+    return RasterSettings(antialias=settings.fitting.antialias)
+
+
+def _pictures(draw: "Callable[[Cameras], Rendering]", cameras: "Cameras", progress: Bar) -> dict[str, "Tensor"]:
+    """Every view as uint8 `[v, h, w, 3]`: the colours, and the depth under one scale where it is drawn."""
     import torch
 
     from gen3d.pipeline.formats.images import colorize_depth, to_uint8
-    from gen3d.renderers.rendering import rasterize
 
-    channels = ("rgb", "alpha", "depth") if options.depth else ("rgb", "alpha")
+    count = cameras.shape[-1]
     colors, depths, alphas = [], [], []
-    progress.start("render", options.views)
-    for index in range(options.views):
+    progress.start("render", count)
+    for index in range(count):
         with torch.no_grad():
-            view = rasterize(gaussians, cameras.select([index]), background=background, channels=channels, backend=options.backend)
+            view = draw(cameras.select([index]))
         colors.append(to_uint8(view.rgb[0]).cpu())
         if view.depth is not None:
             depths.append(view.depth[0].cpu())
@@ -104,20 +128,22 @@ def _pictures(
     return pictures
 
 
-def _cameras(options: SimpleNamespace, gaussians: "Gaussians") -> tuple["Cameras", bool]:
-    """The views of the path, and whether they follow the photos of a run."""
+def _cameras(options: SimpleNamespace, gaussians: "Gaussians") -> tuple["Cameras", tuple[float, ...]]:
+    """The views of the path, and the colour that belongs behind the splats there."""
     from gen3d.pipeline.paths import around_scene, turntable
-    from gen3d.pipeline.scenes.transforms import read_cameras
+    from gen3d.pipeline.scenes.transforms import are_cut_out, read_cameras
 
     poses = Path(options.source) / "cameras" / "transforms.json"
     along_photos = options.path == "photos" or (options.path == "auto" and poses.is_file())
     if not along_photos:
-        return turntable(gaussians, options.views, width=options.size, height=options.size, elevation=options.elevation), False
+        cameras = turntable(gaussians, options.views, width=options.size, height=options.size, elevation=options.elevation)
+        return cameras, COLORS["white"]
     if not poses.is_file():
         raise BadInput(f"{poses} does not exist, so there are no photos to follow; choose --path turntable")
     cameras = around_scene(read_cameras(poses), options.views)
     scale = options.size / max(cameras.width, cameras.height)
-    return cameras.resized(max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale))), True
+    cameras = cameras.resized(max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale)))
+    return cameras, COLORS["white" if are_cut_out(poses) else "black"]
 
 
 def _color(text: str | None, default: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """What the verbs that write run folders share."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,13 +56,24 @@ def mean_metrics(run: Run) -> dict[str, float]:
     return {}
 
 
+def existing(path: str | Path) -> Path:
+    """The path of a run folder or a splat file, when there is something.
+
+    Raises:
+        BadInput: there is nothing.
+    """
+    if not os.path.exists(path):  # False also for names that no file system takes, where pathlib raises
+        raise BadInput(f"{path} does not exist; give a run folder or a splat file")
+    return Path(path)
+
+
 def splat_file(path: str | Path) -> Path:
     """The splat file meant by a path: the file itself, or the model of a run folder.
 
     Raises:
         BadInput: it does not exist, or the run has no model yet.
     """
-    given = Path(path)
+    given = existing(path)
     if not given.is_dir():
         return given
     run = Run.open(given)
@@ -86,20 +98,3 @@ def add_drawing(parser: Parser) -> None:
     group = parser.flags.add_argument_group("drawing")
     group.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto, cpu or cuda")
     group.add_argument("--backend", type=Literal["auto", "gsplat", "native", "reference"], default="auto", help="rasterizer")
-
-
-def torch_device(name: str, backend: str) -> str:
-    """The device meant by auto, cpu or cuda; auto takes a GPU only where gsplat can draw on it.
-
-    Raises:
-        UsageError: it is cuda and there is none.
-    """
-    import torch
-
-    from gen3d.renderers.rendering import load_backend
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
-    if name == "auto" and torch.cuda.is_available() and backend != "native":
-        return "cpu" if load_backend("gsplat").unavailable() else "cuda"
-    return "cuda" if name == "cuda" else "cpu"

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import resources
@@ -57,14 +58,16 @@ def _checked(value: Any, kind: Any, subject: str) -> Any:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if not SCALARS.issuperset(kinds):
         return value
+    if type(value) is int and abs(value) > sys.float_info.max:
+        value = math.inf if value > 0 else -math.inf  # what a float makes of it
     if float in kinds and (type(value) is int or (type(value) is str and str not in kinds)):
         with suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3, without a dot, as a word
+    if type(value) is float and not math.isfinite(value):
+        raise UsageError(f"{subject} is {value}; it must be a finite number")
     if type(value) not in kinds:
         wanted = " or ".join("null" if each is type(None) else each.__name__ for each in kinds)
         raise UsageError(f"{subject} is {value!r}; it must be of type {wanted}")
-    if type(value) is float and not math.isfinite(value):
-        raise UsageError(f"{subject} is {value}; it must be a finite number")
     return value
 
 
@@ -110,7 +113,7 @@ def read_layer(path: str | Path) -> dict[str, Any]:
 def _parsed(content: bytes, source: str) -> dict[str, Any]:
     try:
         layer = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, no such day, over 4,300 digits
         reason = " ".join(str(error).split())
         raise BadInput(f"{source} is not valid YAML: {reason}; write one `name: value` a line") from error
     if layer is None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 FOLDERS = ("inputs", "cameras", "checkpoints", "previews", "exports")
 FILES = ("config.yaml", "metrics.json", "log.txt", "run.json")  # run.json moves last: where it is, the others are
+EVALUATIONS = "metrics-*.json"
 PREVIOUS = ".previous"
+
+
+def taken(folder: Path) -> str | None:
+    """The name of something in a folder that a run would write over, None where there is nothing."""
+    return next((entry.name for entry in _entries(folder) if entry.is_file() or (entry.is_dir() and any(entry.iterdir()))), None)
 
 
 def exist(folder: Path) -> bool:
@@ -66,7 +72,9 @@ def remove_results(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [folder / name for name in (*FOLDERS, *FILES)]
+    """What belongs to a run: in the folder, or set aside."""
+    evaluations = {file.name for place in (folder, folder / PREVIOUS) for file in place.glob(EVALUATIONS)}
+    return [folder / name for name in (*FOLDERS, *sorted(evaluations), *FILES)]
 
 
 def _remove(entry: Path) -> None:

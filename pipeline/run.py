@@ -61,11 +61,14 @@ class Run:
                 checkpoint.
 
         Raises:
-            UsageError: the folder is not empty and `overwrite` is off, or another process works in it.
+            UsageError: the folder is not empty and `overwrite` is off, holds something of the user's own that a run would
+                write over, is an input itself, or another process works in it.
             BadInput: an input does not exist.
         """
         digests = {str(Path(path).absolute()): input_digest(Path(path)) for path in inputs}
         folder = Path(out) if out is not None else _new_folder(Path(inputs[0]).stem if inputs else verb)
+        if str(folder.absolute()) in digests:
+            raise UsageError(f"{folder} is what the job reads, so it cannot hold the results too; choose another --out")
         _make_room(folder, overwrite)
         manifest = Manifest(
             version=gen3d.__version__,
@@ -73,7 +76,7 @@ class Run:
             config_sha256=configuration.digest(settings),
             seed=getattr(settings, "seed", 0),
             device=getattr(settings, "device", "cpu"),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
             inputs=digests,
         )
         run = cls(folder.absolute(), manifest)
@@ -189,7 +192,9 @@ class Run:
         with _writing(self.folder):
             self._lock = lock_folder(self.folder)
             try:
-                for folder in (self.cameras, self.checkpoints, self.previews, self.exports):
+                if read_manifest(self.folder / "run.json").started != self.manifest.started:
+                    raise UsageError(f"another gen3d has begun a run in {self.folder} meanwhile; choose another --out")
+                for folder in (self.folder, self.cameras, self.checkpoints, self.previews, self.exports):
                     sweep(folder)
                 if self.manifest.status != "running":
                     self.record(status="running", error="")
@@ -247,8 +252,10 @@ def _make_room(folder: Path, overwrite: bool) -> None:
             if before is not None and before.resumable:
                 raise UsageError(f"{folder} holds an unfinished run: continue it with gen3d resume {folder}, or add --overwrite")
             raise UsageError(f"{folder} is not empty: choose another --out, or add --overwrite")
-        if before is None:
-            return  # someone's own folder: the results join what is there, and nothing is taken away
+        if before is None:  # someone's own folder: the results may join what is there, not replace it
+            if name := earlier.taken(folder):
+                raise UsageError(f"{folder} is no run folder and has its own {name}, which a run would replace; choose another --out")
+            return
         release(lock_folder(folder))
         if worthless or earlier.exist(folder):
             earlier.remove_results(folder)

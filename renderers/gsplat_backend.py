@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.optional import require
+from gen3d.optional import how_to_install, require
 from gen3d.renderers import reference
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
@@ -17,6 +17,7 @@ from gen3d.renderers.projection import facing_normals, view_colours
 from gen3d.renderers.rendering import RasterSettings, Rendering
 
 BUILT_IN = {"alpha_max": 0.999, "alpha_min": 1 / 255, "transmittance_min": 1e-4, "frustum_margin": 0.3}  # constants of its kernels
+PLACES = ("batch_ids", "camera_ids", "gaussian_ids")
 DENSE_LIMIT = 4_000_000  # splats x views; the dense mode copies the harmonics for every view, nearly a gigabyte at degree 3
 
 
@@ -28,7 +29,7 @@ def unavailable() -> str | None:
     try:
         kernels = importlib.import_module("gsplat.cuda._backend")._C
     except ImportError as error:
-        return f"the package gsplat did not import ({_first_line(error)}): pip install 'gen3d[cuda]'"
+        return f"the package gsplat did not import ({_first_line(error)}); {how_to_install('cuda')}"
     except Exception as error:  # a failing build raises whatever the compiler's driver raises
         return f"the kernels of gsplat did not build ({_first_line(error)}); check nvcc against the CUDA version of PyTorch"
     if kernels is None:
@@ -89,12 +90,11 @@ def rasterize(
         backgrounds=behind,
         render_mode="RGB+ED" if "depth" in channels else "RGB",
         rasterize_mode="antialiased" if settings.antialias else "classic",
-        absgrad=settings.absgrad,
+        absgrad=settings.absgrad and wants_offsets,
     )
     shape = (*background.shape[:2], splats.count, 2)
     if wants_offsets:
-        centres = info["means2d"]
-        centres.register_hook(lambda gradient: caught.append(_unpacked(centres.absgrad if settings.absgrad else gradient, info, shape)))
+        _catch(info, caught, shape, settings.absgrad)
     median = None
     if "median_depth" in channels:
         with torch.no_grad():
@@ -117,11 +117,26 @@ def _check(settings: RasterSettings, screen_offsets: Tensor | None) -> None:
         raise ValueError("screen_offsets has values other than 0; gsplat only returns their gradient, so draw with backend='reference'")
 
 
+def _catch(info: dict[str, Any], caught: list[Tensor], shape: tuple[int, ...], absgrad: bool) -> None:
+    """Let the gradient of the projected centres end up in `caught`.
+
+    A hook that kept the centres, or all of `info`, would keep itself and the graph alive for ever, so it gives them up when
+    it is called: with `absgrad` a graph can be walked once.
+    """
+    places = {name: info[name] for name in PLACES}
+    centres = [info["means2d"]] if absgrad else []
+
+    def hook(gradient: Tensor) -> None:
+        caught.append(_unpacked(centres.pop().absgrad if absgrad else gradient, places, shape))
+
+    info["means2d"].register_hook(hook)
+
+
 def _unpacked(values: Tensor, info: dict[str, Any], shape: tuple[int, ...]) -> Float[Tensor, "b v n 2"]:
     """The rows of gsplat's packed mode at their places, 0 elsewhere; dense results as they are."""
     if info["gaussian_ids"] is None:
         return values
-    places = tuple(info[name].long() for name in ("batch_ids", "camera_ids", "gaussian_ids"))
+    places = tuple(info[name].long() for name in PLACES)
     return values.new_zeros(shape).index_put(places, values)
 
 

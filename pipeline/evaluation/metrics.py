@@ -12,7 +12,7 @@ from gen3d.pipeline.scenes.scene import View
 from gen3d.priors.perceptual import Lpips
 from gen3d.renderers import similarity
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.rendering import rasterize
+from gen3d.renderers.rendering import RasterSettings, rasterize
 
 LARGEST_PSNR = 100.0  # of equal pictures, whose mean over views would be infinite
 ABSENT = "LPIPS was not measured: no network was given"
@@ -79,6 +79,7 @@ def evaluate_views(
     views: Sequence[View],
     *,
     background: Sequence[float] | Tensor | None = None,
+    settings: RasterSettings | None = None,
     backend: str = "auto",
     lpips: Lpips | None = None,
 ) -> Evaluation:
@@ -91,13 +92,14 @@ def evaluate_views(
         gaussians: splats `[n]`.
         views: the photos; may differ in size.
         background: colour behind the splats; black when None.
+        settings: of `rasterize`.
         backend: of `rasterize`.
         lpips: the network; None leaves the metric out, with a note.
     """
     scores, notes = [], [] if lpips is not None else [ABSENT]
     behind = None if background is None else torch.as_tensor(background, dtype=torch.float32)
     for view in views:
-        drawn = rasterize(gaussians, view.camera, background=behind, backend=backend).rgb[0].clamp(0, 1).cpu().float()
+        drawn = rasterize(gaussians, view.camera, background=behind, settings=settings, backend=backend).rgb[0].clamp(0, 1).cpu().float()
         photo = view.over(behind).cpu()
         counts = None if view.mask is None else view.mask.cpu() > 127
         if counts is not None and not counts.any():

@@ -14,12 +14,12 @@ from gen3d.pipeline.fitting.views import Photo
 from gen3d.renderers.gaussians import Gaussians
 
 REPEATS = 8
-MIN_STEPS = 50
+MIN_STEPS, ENOUGH_STEPS = 50, 3_000
 LATER_COST = 1.4  # trained splats overlap more than untrained ones, and not every step is as lucky as the fastest
 
 
 def steps_for(settings: FittingSettings, initial: Gaussians, photos: Sequence[Photo], *, extent: float, machine: Machine) -> int:
-    """How many steps fit into `settings.seconds` here.
+    """How many steps fit into `settings.seconds` here, or fewer where `settings.looks` says that they are enough.
 
     Steps are timed at half and full resolution, with the initial number of splats and with the cap, and weighted by the
     share of the schedule that each has; of several processes, this one's share of a step's views. Timing is noisy, so two
@@ -36,7 +36,10 @@ def steps_for(settings: FittingSettings, initial: Gaussians, photos: Sequence[Ph
             for scale in (1, 2)
         }
     mean = mean_cost(settings, lambda scale, crowd: cost[scale, 0] * (1 - crowd) + cost[scale, 1] * crowd)
-    return max(MIN_STEPS, int(settings.seconds / (LATER_COST * mean)))
+    affordable = max(MIN_STEPS, int(settings.seconds / (LATER_COST * mean)))
+    if not settings.looks:
+        return affordable
+    return min(affordable, max(ENOUGH_STEPS, settings.looks * len(photos) // settings.for_devices(machine.devices).views_per_step))
 
 
 def mean_cost(settings: FittingSettings, cost: Callable[[int, float], float]) -> float:
@@ -65,14 +68,15 @@ def _seconds_per_step(
     settings: FittingSettings, initial: Gaussians, photos: Sequence[Photo], scale: int, extent: float, machine: Machine
 ) -> float:
     """The shortest time of a few steps, which other load disturbs least; they change nothing but a throw-away copy."""
-    still = replace(settings, steps=REPEATS, half_resolution=0.0 if scale == 1 else 1.0)
-    schedule = Schedule(still, steps=REPEATS, initial_count=initial.count)
+    watching = replace(settings.densify, stop=1.0)
+    still = replace(settings, half_resolution=0.0 if scale == 1 else 1.0, densify=watching)
+    schedule = Schedule(still, steps=2 * REPEATS, initial_count=initial.count)
     device = torch.device(machine.accelerator)
     probe = GaussianFitting(initial, photos, schedule, extent=extent, seed=0, backend=machine.backend).to(device)
     probe.on_fit_start()
     optimizer = probe.configure_optimizers()
     times = []
-    for step in range(REPEATS):
+    for step in range(REPEATS, 2 * REPEATS):  # the second half has all harmonics
         start = time.perf_counter()
         probe.backward_of_step(step)
         optimizer.step()

@@ -28,6 +28,7 @@ from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.gaussians import Gaussians
 
 PATIENCE = timedelta(minutes=5)  # how long processes wait for each other before they give up
+LAST_WORDS = 5.0  # seconds in which a process that failed comes to its end
 FIGURES_EVERY = 10  # steps between two reports
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -81,6 +82,8 @@ def fit(job: FitJob, progress: Progress) -> Gaussians:
         torch.set_num_threads(max(1, threads // count))
         return _fit_as(0, job, progress, port)
     except RuntimeError as error:
+        for process in others:  # its connection closes before it has ended
+            process.join(timeout=LAST_WORDS)
         if dead := [process for process in others if process.exitcode]:
             raise Gen3DError(f"{len(dead)} of {count} processes of the fit died; see their messages above, or use --devices 1") from error
         raise

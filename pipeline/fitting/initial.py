@@ -36,16 +36,25 @@ def initial_gaussians(scene: Scene, *, count: int, cap: int, sh_degree: int, see
     if len(points.points) > cap:
         kept = torch.randperm(len(points.points), generator=torch.Generator().manual_seed(seed))[:cap].sort().values
         points = PointCloud(points.points[kept], points.colors[kept])
-    return splats_at(points).with_degree(sh_degree)
+    _, radius = common_view(scene)
+    return splats_at(points, lone=radius).with_degree(sh_degree)
 
 
-def splats_at(cloud: PointCloud) -> Gaussians:
-    """One round splat for each point, as large as the root mean square distance to its three nearest neighbours."""
+def splats_at(cloud: PointCloud, *, lone: float) -> Gaussians:
+    """One round splat for each point, as large as the root mean square distance to its three nearest neighbours.
+
+    Args:
+        cloud: at least one point.
+        lone: the size where there is one point only, scene units.
+    """
     from scipy.spatial import cKDTree
 
     points = cloud.points.float()
-    distances, _ = cKDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS + 1, len(points)))
-    spacing = torch.from_numpy(distances[:, 1:]).float().square().mean(-1).sqrt()
+    if len(points) == 1:
+        spacing = torch.tensor([lone])
+    else:
+        distances, _ = cKDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS + 1, len(points)))
+        spacing = torch.from_numpy(distances[:, 1:]).float().square().mean(-1).sqrt()
     # Stray points far from all others would start as scene-sized fog; coincident points would have no size.
     spacing = spacing.clamp(spacing.quantile(0.01).clamp_min(1e-7), spacing.quantile(0.99).clamp_min(1e-7))
     return Gaussians(
@@ -108,6 +117,8 @@ def _look(points: Float[Tensor, "n 3"], views: tuple[View, ...]) -> tuple[Tensor
     total, squares = torch.zeros(len(points), 3), torch.zeros(len(points), 3)
     for view in views:
         visible, row, column = project(points, view.camera)
+        if view.mask is not None:
+            visible = visible & (view.mask[row, column] > 127)
         opaque = visible if view.alpha is None else visible & (view.alpha[row, column] > 127)
         color = _pixels(view.image, row, column) * opaque[:, None]
         inside += visible

@@ -53,7 +53,8 @@ class GaussianFitting(pl.LightningModule):
         self.seed = seed
         self.backend = backend
         self.densification = make_densification(schedule, extent=extent, seed=seed)
-        self.cameras = CameraCorrections(len(photos), extent) if self.settings.refine_cameras else None
+        cameras = [photo.camera for photo in photos]
+        self.cameras = CameraCorrections(cameras, extent) if self.settings.refine_cameras else None
         self.exposures = Exposures(len(photos)) if self.settings.exposure else None
         self.raster = RasterSettings(antialias=self.settings.antialias, absgrad=self.settings.densify.absgrad)
         self.figures: dict[str, float] = {}
@@ -124,7 +125,10 @@ class GaussianFitting(pl.LightningModule):
         """(1 - λ) L1 + λ (1 - SSIM) of one photo (Kerbl et al. 2023, equation 7), and the radii of the splats in it."""
         camera = photo.camera if self.cameras is None else self.cameras(photo.camera, index)
         drawn = rasterize(splats, camera, background=background, settings=self.raster, screen_offsets=offsets, backend=self.backend)
-        image = drawn.rgb if self.exposures is None else self.exposures(drawn.rgb, index)
+        image = drawn.rgb
+        if self.exposures is not None:  # of the splats, not of the colour behind them
+            behind = (1 - drawn.alpha[..., None]) * background
+            image = self.exposures(drawn.rgb - behind, drawn.alpha, index) + behind
         target, weights = photo.target(background), photo.weights()
         if weights is not None:  # SSIM compares neighbourhoods, into which the ignored pixels would leak
             target = torch.where(weights[..., None] > 0, target, image.detach())
@@ -177,7 +181,7 @@ class GaussianFitting(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the strategy has observed, in all processes together."""
-        state = self.densification.state()
+        state = {name: tensor.to(self.device) for name, tensor in self.densification.state().items()}
         checkpoint["densification"] = dict(zip(state, sum_over_processes(*state.values()), strict=True)) if state else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

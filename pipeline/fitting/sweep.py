@@ -3,7 +3,7 @@
 Coarse on purpose: the points only have to be better places to start from than random ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,7 @@ class _Small:
     """A photo at the size of the sweep."""
 
     color: Float[Tensor, "h w 3"]
+    counts: Bool[Tensor, "h w"]  # False where any of what the pixel is made of is masked
     camera: Cameras
 
     @property
@@ -50,12 +51,13 @@ def sweep_points(views: Sequence[View], focus: Float[Tensor, " 3"], *, count: in
     """
     small = [_shrunk(view) for view in views]
     chosen = sorted({index * len(small) // MOST_PHOTOS for index in range(MOST_PHOTOS)} & set(range(len(small)))) or [0]
-    neighbours = {index: _neighbours(index, small, focus) for index in chosen}
+    neighbours = {index: _neighbours(index, small, range(len(small)), focus) for index in chosen}
     depths = {index: _depth_map(small[index], [small[i] for i in neighbours[index]], focus) for index in chosen if neighbours[index]}
     points, colors = [torch.zeros(0, 3)], [torch.zeros(0, 3)]
     for index, (depth, sure) in depths.items():
         world = _unproject(depth, small[index].camera)
-        others = [i for i in neighbours[index] if i in depths]
+        # Where photos are dense the closest ones were not swept, so those that confirm are chosen anew.
+        others = _neighbours(index, small, depths, focus)
         confirmed = sum((_confirmed(world, small[i].camera, *depths[i]) for i in others), torch.zeros(depth.shape))
         kept = sure & (confirmed >= 1)
         points.append(world[kept])
@@ -70,16 +72,18 @@ def _shrunk(view: View) -> _Small:
     width, height = max(WINDOW, round(view.camera.width * scale)), max(WINDOW, round(view.camera.height * scale))
     image = view.over().permute(2, 0, 1)[None]
     small = functional.interpolate(image, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
-    return _Small(small, view.camera.resized(width, height))
+    ignored = torch.zeros(image.shape[2:]) if view.mask is None else (view.mask <= 127).float()
+    counts = functional.interpolate(ignored[None, None], (height, width), mode="bilinear", antialias=True)[0, 0] == 0
+    return _Small(small, counts, view.camera.resized(width, height))
 
 
-def _neighbours(index: int, small: Sequence[_Small], focus: Float[Tensor, " 3"]) -> list[int]:
+def _neighbours(index: int, small: Sequence[_Small], among: Container[int], focus: Float[Tensor, " 3"]) -> list[int]:
     """Photos that see the subject from a little to the side, the closest first."""
     directions = functional.normalize(torch.cat([photo.camera.positions for photo in small]) - focus, dim=-1)
     forward = torch.cat([photo.camera.forward for photo in small])
     angles = torch.rad2deg((directions @ directions[index]).clamp(-1, 1).acos())
     usable = (angles > BASELINES[0]) & (angles < BASELINES[1]) & (forward @ forward[index] > 0)
-    return [i for i in angles.argsort().tolist() if usable[i]][:NEIGHBOURS]
+    return [i for i in angles.argsort().tolist() if usable[i] and i in among][:NEIGHBOURS]
 
 
 def _depth_map(photo: _Small, others: Sequence[_Small], focus: Float[Tensor, " 3"]) -> tuple[Float[Tensor, "h w"], Bool[Tensor, "h w"]]:
@@ -90,7 +94,7 @@ def _depth_map(photo: _Small, others: Sequence[_Small], focus: Float[Tensor, " 3
     score = scores.topk(min(BEST, len(others)), 0).values.mean(0)
     best, index = score.max(0)
     inner = (index > 0) & (index < DEPTHS - 1)
-    return depths[index], inner & (best > LEAST_CORRELATION)
+    return depths[index], photo.counts & inner & (best > LEAST_CORRELATION)
 
 
 def _correlations(photo: _Small, other: _Small, depths: Float[Tensor, " d"]) -> Float[Tensor, "d h w"]:

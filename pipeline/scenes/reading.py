@@ -37,12 +37,9 @@ def read_scene(folder: Path, settings: SceneSettings) -> Scene:
         BadInput: the folder or a file in it cannot be used; the message says which and why.
         UsageError: the settings make no sense.
     """
-    folder = Path(folder)
     if settings.max_size < MIN_SIDE or settings.holdout < 0:
         raise UsageError(f"max_size is {settings.max_size} and holdout {settings.holdout}; they must be at least {MIN_SIDE} and 0")
-    if not os.path.isdir(folder):
-        raise BadInput(f"{folder} is not a folder; give the folder that holds the photos and their cameras")
-    capture = FORMATS[_format(folder, settings.format)](folder)
+    capture = read_capture(folder, settings.format)
     train, test = split_shots(sorted(capture.shots, key=lambda shot: shot.name), settings.holdout)
     _check_positions(folder, train)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
@@ -50,6 +47,23 @@ def read_scene(folder: Path, settings: SceneSettings) -> Scene:
     views = without_opaque_alpha(views)
     identity = torch.eye(4, dtype=torch.float64)
     return Scene(views[: len(train)], views[len(train) :], capture.points, identity, capture.notes)
+
+
+def read_capture(folder: Path, format: str = "auto") -> Capture:
+    """What the files in a folder say of photos and cameras; no photo is decoded.
+
+    Args:
+        folder: as in `read_scene`.
+        format: transforms, colmap, or auto to tell from the files.
+
+    Raises:
+        BadInput: the folder or a file in it cannot be used, or a photo is missing.
+        UsageError: the format is not known.
+    """
+    if not os.path.isdir(folder):
+        reason = "is not a folder" if os.path.exists(folder) else "does not exist"
+        raise BadInput(f"{folder} {reason}; give the folder that holds the photos and their cameras")
+    return FORMATS[_format(folder, format)](folder)
 
 
 def without_opaque_alpha(views: Sequence[View]) -> tuple[View, ...]:

@@ -65,13 +65,15 @@ def read_transforms(folder: Path) -> Capture:
     meta, path = metas[0][2], metas[0][1]
     ply = _optional_path(folder, meta.get("ply_file_path"), path)
     if ply:
+        if not os.path.isfile(ply):
+            raise BadInput(f"{path} names {str(ply)!r} as ply_file_path, which does not exist; put the points there or remove the key")
         return Capture(shots, read_point_ply(ply))
     points, notes = _neighbour_points(folder, meta, shots)
     return Capture(shots, points, notes)
 
 
 def write_transforms(path: str | Path, views: Sequence[View]) -> None:
-    """Write cameras as a nerfstudio transforms.json, pinhole, with `images/NAME` for each photo.
+    """Write cameras as a nerfstudio transforms.json, pinhole, with `images/NAME` for each photo, and whether photos have alpha.
 
     Raises:
         Gen3DError: the file cannot be written.
@@ -83,7 +85,7 @@ def write_transforms(path: str | Path, views: Sequence[View]) -> None:
         size = {"w": view.camera.width, "h": view.camera.height}
         lens = {"fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy}
         frames.append({"file_path": f"images/{view.name}", **size, **lens, "transform_matrix": pose})
-    write_json(path, {"camera_model": "PINHOLE", "frames": frames})
+    write_json(path, {"camera_model": "PINHOLE", "cut_out": any(view.alpha is not None for view in views), "frames": frames})
 
 
 def read_cameras(path: Path) -> Cameras:
@@ -99,6 +101,15 @@ def read_cameras(path: Path) -> Cameras:
     poses = torch.stack([_pose(frame, photo.name) for frame, photo in zip(frames, photos, strict=True)])
     intrinsics = torch.stack([lens.resized(width, height).intrinsics for lens in lenses])
     return Cameras(poses.float(), intrinsics.float(), width, height)
+
+
+def are_cut_out(path: Path) -> bool:
+    """Whether the photos of a file of `write_transforms` show objects that were cut out; False where an older file does not say.
+
+    Raises:
+        BadInput: no such file, or a damaged one.
+    """
+    return _read_meta(path).get("cut_out") is True
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.asset import Asset
-from gen3d.pipeline.fitting.machine import Machine
+from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
@@ -17,7 +17,7 @@ from gen3d.pipeline.stages.fit_splats import FitSplats
 from gen3d.pipeline.stages.results import Evaluate, Export, Preview
 from gen3d.pipeline.stages.settings import PhotosSettings
 from gen3d.pipeline.stages.state import PhotosState
-from gen3d.renderers.rendering import load_backend
+from gen3d.renderers.rendering import RasterSettings
 
 
 def photos_to_3d(
@@ -50,11 +50,12 @@ def photos_to_3d(
     run.record(device=machine.accelerator)
     with run.stage("read"):
         scene = load_scene(Path(folder), settings, run, progress)
+    raster = RasterSettings(antialias=settings.fitting.antialias)
     stages: list[Stage[PhotosState]] = [
         FitSplats(run, settings, machine),
         Export(run),
-        Evaluate(run, machine),
-        Preview(run, machine),
+        Evaluate(run, machine, raster),
+        Preview(run, machine, raster),
     ]
     state = run_chain(stages, PhotosState(scene), run, progress)
     return Asset(state.fitted, provenance={"verb": "photos", "run": str(run.folder), "seed": settings.seed})
@@ -74,24 +75,16 @@ def resume_photos(run: Run, progress: Progress) -> Asset:
 
 
 def choose_machine(settings: PhotosSettings, progress: Progress) -> Machine:
-    """The accelerator that the settings and this machine allow; a GPU is only taken where gsplat can draw on it.
+    """The accelerator that the settings and this machine allow; see `choose_device`.
 
     Raises:
         UsageError: the device, the backend or the number of devices cannot be had here.
     """
     settings.fitting.for_devices(settings.devices)
-    if settings.backend != "auto" and (reason := load_backend(settings.backend).unavailable()):
-        raise UsageError(f"the backend is {settings.backend}, which cannot run here: {reason}; choose --backend auto")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("the device is cuda and torch finds none here; choose --device cpu, or see gen3d doctor")
-    if settings.device == "cpu" or settings.backend == "native" or not torch.cuda.is_available():
-        return Machine("cpu", settings.devices, settings.backend)
-    if settings.device == "auto" and (reason := load_backend("gsplat").unavailable()):
-        progress.note(f"the GPU is not used, because gsplat cannot draw on it: {reason}")
-        return Machine("cpu", settings.devices, settings.backend)
-    if settings.devices > torch.cuda.device_count():
+    accelerator = choose_device(settings.device, settings.backend, progress.note)
+    if accelerator == "cuda" and settings.devices > torch.cuda.device_count():
         raise UsageError(f"devices is {settings.devices} and this machine has {torch.cuda.device_count()} GPUs; choose at most so many")
-    return Machine("cuda", settings.devices, settings.backend)
+    return Machine(accelerator, settings.devices, settings.backend)
 
 
 def load_scene(folder: Path, settings: PhotosSettings, run: Run, progress: Progress) -> Scene:

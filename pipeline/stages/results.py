@@ -1,10 +1,11 @@
 """The stages that turn fitted splats into what the user looks at: model.ply, metrics.json, previews."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gen3d.pipeline.asset import Asset
@@ -20,13 +21,14 @@ from gen3d.pipeline.scenes.scene import View, stacked_cameras
 from gen3d.pipeline.stages.state import PhotosState
 from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.cameras import Cameras
-from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.rendering import rasterize
+from gen3d.renderers.rendering import RasterSettings, Rendering, rasterize
 
 SECONDS, FRAMES_PER_SECOND = 4, 24
 SHEET_PHOTOS = 6
 LONGEST_SIDE = 768  # pixels, of the video
 LPIPS = f"lpips-{LPIPS_NET}"
+
+Draw = Callable[[Cameras], Rendering]
 
 
 class Export:
@@ -50,9 +52,10 @@ class Evaluate:
 
     name = "evaluate"
 
-    def __init__(self, run: Run, machine: Machine) -> None:
+    def __init__(self, run: Run, machine: Machine, raster: RasterSettings) -> None:
         self.results = run
         self.machine = machine
+        self.raster = raster
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Render every photo that was held out and compare."""
@@ -67,7 +70,9 @@ class Evaluate:
             self.results.record(weights=(weight_facts(LPIPS),))
         progress.start(self.name, 1)
         views, gaussians = state.scene.test, state.fitted.to(self.machine.accelerator)
-        result = evaluate_views(gaussians, views, background=background_of(views), backend=self.machine.backend, lpips=lpips)
+        result = evaluate_views(
+            gaussians, views, background=background_of(views), settings=self.raster, backend=self.machine.backend, lpips=lpips
+        )
         self.results.write_metrics(result.to_json() | {"splats": state.fitted.count})
         progress.finish()
         return state
@@ -78,19 +83,21 @@ class Preview:
 
     name = "preview"
 
-    def __init__(self, run: Run, machine: Machine) -> None:
+    def __init__(self, run: Run, machine: Machine, raster: RasterSettings) -> None:
         self.results = run
         self.machine = machine
+        self.raster = raster
 
     def run(self, state: PhotosState, progress: Progress) -> PhotosState:
         """Render and write both."""
         views = state.scene.test or state.scene.train
-        background, backend = background_of(views), self.machine.backend
+        background = background_of(views)
+        behind = None if background is None else torch.tensor(background)
         gaussians = state.fitted.to(self.machine.accelerator)
-        write_image(self.results.previews / "contact_sheet.png", comparison_sheet(gaussians, views, background, backend))
+        draw = partial(rasterize, gaussians, background=behind, settings=self.raster, backend=self.machine.backend)
+        write_image(self.results.previews / "contact_sheet.png", comparison_sheet(draw, views, behind))
         path = around_scene(stacked_cameras(state.scene.train), SECONDS * FRAMES_PER_SECOND)
-        frames = flight(gaussians, path, background, backend, progress)
-        write_video(self.results.previews / "turntable.mp4", frames, fps=FRAMES_PER_SECOND)
+        write_video(self.results.previews / "turntable.mp4", flight(draw, path, progress), fps=FRAMES_PER_SECOND)
         return state
 
 
@@ -101,13 +108,12 @@ def weight_facts(name: str) -> dict[str, str]:
 
 
 @torch.no_grad()
-def comparison_sheet(gaussians: Gaussians, views: tuple[View, ...], background: tuple[float, ...] | None, backend: str) -> Tensor:
+def comparison_sheet(draw: Draw, views: tuple[View, ...], background: Float[Tensor, " 3"] | None) -> Tensor:
     """Photos in the upper row of each pair of rows, renders from the same cameras below."""
     chosen = [views[index * len(views) // SHEET_PHOTOS] for index in range(min(SHEET_PHOTOS, len(views)))]
     cameras = stacked_cameras(tuple(chosen))
-    behind = None if background is None else torch.tensor(background)
-    renders = rasterize(gaussians, cameras, background=behind, backend=backend).rgb.clamp(0, 1).cpu()
-    photos = torch.stack([_photo(view, behind, cameras.width, cameras.height) for view in chosen])
+    renders = draw(cameras).rgb.clamp(0, 1).cpu()
+    photos = torch.stack([_photo(view, background, cameras.width, cameras.height) for view in chosen])
     columns = math.ceil(len(chosen) / 2)
     pairs = [part for start in range(0, len(chosen), columns) for part in _rows(photos, renders, start, columns)]
     return contact_sheet(torch.cat(pairs), columns)
@@ -121,7 +127,7 @@ def _rows(photos: Tensor, renders: Tensor, start: int, columns: int) -> tuple[Te
     return rows[0], rows[1]
 
 
-def _photo(view: View, background: Tensor | None, width: int, height: int) -> Tensor:
+def _photo(view: View, background: Float[Tensor, " 3"] | None, width: int, height: int) -> Tensor:
     image = view.over(background)
     if image.shape[:2] == (height, width):
         return image
@@ -130,16 +136,13 @@ def _photo(view: View, background: Tensor | None, width: int, height: int) -> Te
 
 
 @torch.no_grad()
-def flight(
-    gaussians: Gaussians, cameras: Cameras, background: tuple[float, ...] | None, backend: str, progress: Progress
-) -> Iterator[UInt8[Tensor, "h w 3"]]:
+def flight(draw: Draw, cameras: Cameras, progress: Progress) -> Iterator[UInt8[Tensor, "h w 3"]]:
     """Renders along a camera path, one at a time."""
     scale = min(1.0, LONGEST_SIDE / max(cameras.width, cameras.height))
     cameras = cameras.resized(round(cameras.width * scale), round(cameras.height * scale))
-    behind = None if background is None else torch.tensor(background)
     count = cameras.shape[-1]
     progress.start("preview", count)
     for index in range(count):
-        yield to_uint8(rasterize(gaussians, cameras.select([index]), background=behind, backend=backend).rgb[0])
+        yield to_uint8(draw(cameras.select([index])).rgb[0])
         progress.advance(index + 1)
     progress.finish()

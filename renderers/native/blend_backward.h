@@ -52,7 +52,7 @@ void blend_tile_backward(const Record<CHANNELS>* records, const int32_t* order, 
 // Fills the gradient sums of every place, and dL/d background.
 template <int FEATURES>
 void blend_backward(const Gen3dView& view, const Gen3dSettings& settings, const Frame& frame, const Gen3dImageGradients& images,
-                    Workspace& work, float* v_background, int threads) {
+                    Workspace& work, float* v_background, bool absgrad, int threads) {
   constexpr int CHANNELS = 3 + FEATURES;
   const Limits limits(settings);
   const float log2_alpha_min = std::log2(settings.alpha_min);
@@ -60,7 +60,7 @@ void blend_backward(const Gen3dView& view, const Gen3dSettings& settings, const 
   const int32_t* tile_begin = frame.tile_begin.data();
   const float* transmittance = frame.transmittance.data();
   float* slots = work.slots.reserve(static_cast<size_t>(frame.pairs) * slot_size(CHANNELS));
-  const auto blend_tile = settings.absgrad ? blend_tile_backward<CHANNELS, true> : blend_tile_backward<CHANNELS, false>;
+  const auto blend_tile = absgrad ? blend_tile_backward<CHANNELS, true> : blend_tile_backward<CHANNELS, false>;
   double* background_sums = work.partial.reserve(3 * static_cast<size_t>(frame.tiles()));
 
   Pool::shared().run(frame.tiles(), threads, [&](int index) {

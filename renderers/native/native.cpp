@@ -51,7 +51,8 @@ void forward(Workspace& work, Frame& frame, const Gen3dSplats& splats, const Gen
 template <int FEATURES>
 void backward(Workspace& work, const Frame& frame, const Gen3dSplats& splats, const Gen3dView& view, const Gen3dSettings& settings,
               const Gen3dImageGradients& images, const Gen3dGradients& gradients, int threads) {
-  blend_backward<FEATURES>(view, settings, frame, images, work, gradients.background, threads);
+  const bool absgrad = settings.absgrad && gradients.screen_offsets != nullptr;
+  blend_backward<FEATURES>(view, settings, frame, images, work, gradients.background, absgrad, threads);
   auto projection = project_backward<FEATURES, 1>;
   if (splats.coefficients == 4) projection = project_backward<FEATURES, 4>;
   if (splats.coefficients == 9) projection = project_backward<FEATURES, 9>;

@@ -1,4 +1,4 @@
-"""gen3d: a sentence, a picture or a few photos become Gaussian splats.
+"""gen3d: photos become Gaussian splats.
 
 Importing this package costs nothing; each public name is imported when it is first used.
 """

@@ -20,6 +20,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependency(
-            f"{purpose} needs the package {module}, which did not import ({error}): pip install 'gen3d[{extra}]'"
-        ) from error
+        raise MissingDependency(f"{purpose} needs the package {module}, which did not import ({error}); {how_to_install(extra)}") from error
+
+
+def how_to_install(extra: str) -> str:
+    """The remedy for packages of an extra that are missing; gen3d itself is on no index that pip could ask."""
+    return f"run pip install -e '.[{extra}]' in the checkout"

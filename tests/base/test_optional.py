@@ -11,7 +11,9 @@ def test_a_package_that_is_there_is_returned():
 
 
 def test_a_missing_package_names_the_purpose_and_the_extra():
-    with pytest.raises(MissingDependency, match=r"rendering meshes needs the package no_such_package.*pip install 'gen3d\[mesh\]'"):
+    with pytest.raises(
+        MissingDependency, match=r"rendering meshes needs the package no_such_package.*pip install -e '\.\[mesh\]' in the checkout"
+    ):
         require("no_such_package", extra="mesh", purpose="rendering meshes")
 
 

@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 
+from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.formats.images import read_image, write_image
 from gen3d.pipeline.formats.registry import read_gaussians, write_gaussians
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.settings import PhotosSettings
+from gen3d.renderers import gsplat_backend
 from gen3d.renderers.cameras import opencv_to_opengl, orbit
 from gen3d.renderers.rendering import rasterize
 
@@ -34,6 +36,23 @@ def run(tmp_path, monkeypatch, gaussians):
         (run.cameras / "transforms.json").write_text(json.dumps({"frames": [{**lens, **frame} for frame in frames]}))
         write_gaussians(run.exports / "model.ply", gaussians)
     return run
+
+
+@pytest.fixture
+def antialiased(run):
+    """The same, fitted with antialiasing."""
+    with Run.create("smooth", "photos", PhotosSettings(holdout=3, fitting=FittingSettings(antialias=True)), inputs=["photos"]) as other:
+        for file in ("cameras/transforms.json", "exports/model.ply"):
+            (other.folder / file).write_bytes((run.folder / file).read_bytes())
+    return other
+
+
+@pytest.mark.parametrize("words", [["info"], ["render"], ["export", "--to", "splat"]])
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.ply", "x" * 300])
+def test_what_does_not_exist_is_said_first(gen3d, tmp_path, monkeypatch, words, name):
+    monkeypatch.chdir(tmp_path)
+    verb, *flags = words
+    assert gen3d(verb, name, *flags) == (6, "", f"error: {name} does not exist; give a run folder or a splat file\n")
 
 
 class TestExport:
@@ -150,6 +169,27 @@ class TestRender:
         assert image.shape == (21, 32, 3)  # the shape of the photos
         assert (image[0, 0] == 0).all()
 
+    def test_a_cut_out_object_is_seen_on_white(self, gen3d, run):
+        cameras = run.cameras / "transforms.json"
+        cameras.write_text(json.dumps(json.loads(cameras.read_text()) | {"cut_out": True}))
+        gen3d("render", "run", *SMALL, "--out", "a")
+        assert (read_image("a/contact_sheet.png")[0][0, 0] == 255).all()
+        gen3d("render", "run", *SMALL, "--out", "b", "--background", "black")
+        assert (read_image("b/contact_sheet.png")[0][0, 0] == 0).all()
+
+    def test_a_run_is_drawn_as_it_was_fitted(self, gen3d, antialiased):
+        pictures = []
+        for source in ("run", "smooth", "smooth/exports/model.ply", "run/exports/model.ply"):
+            assert gen3d("render", source, *SMALL, "--path", "turntable", "--out", f"of-{source}")[0] == 0
+            pictures.append(read_image(f"of-{source}/contact_sheet.png")[0])
+        plain, smooth, *files = pictures
+        assert (smooth != plain).any()
+        assert all(torch.equal(file, plain) for file in files)
+
+    def test_the_run_of_a_version_with_fewer_settings_is_drawn(self, gen3d, antialiased):
+        (antialiased.folder / "config.yaml").write_text("max_size: 640\n")
+        assert gen3d("render", "smooth", *SMALL, "--out", "pictures")[0] == 0
+
     def test_the_path_can_be_chosen(self, gen3d, run, splats):
         gen3d("render", "run", *SMALL, "--stills", "1", "--path", "turntable", "--out", "a", "--background", "0,1,0")
         image, _ = read_image("a/still_00.png")
@@ -173,10 +213,12 @@ class TestRender:
             (["--background", "1,2,3"], "is not a colour"),
             (["--device", "tpu"], "device is 'tpu'"),
             (["--device", "cuda"], "choose --device cpu"),
+            (["--backend", "gsplat"], "the backend is gsplat, which cannot run here: PyTorch sees no CUDA device"),
         ],
     )
     def test_wrong_usage(self, gen3d, splats, tmp_path, flags, reason, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(gsplat_backend, "unavailable", lambda: "PyTorch sees no CUDA device")
         code, _, err = gen3d("render", splats, "--out", "pictures", *SMALL, *flags)
         assert code == 2
         assert reason in err
@@ -192,24 +234,6 @@ class TestRender:
         assert err == (
             "error: the job does not fit into memory (8 GB); close other programs, or try --size 256, --views 24 or leaving --depth out\n"
         )
-
-    @pytest.mark.parametrize(
-        ("device", "backend", "gsplat", "expected"),
-        [
-            ("auto", "auto", None, "cuda"),
-            ("auto", "auto", "gsplat is absent", "cpu"),
-            ("auto", "native", None, "cpu"),
-            ("cuda", "reference", "gsplat is absent", "cuda"),
-            ("cpu", "auto", None, "cpu"),
-        ],
-    )
-    def test_a_gpu_is_taken_where_gsplat_draws_on_it(self, monkeypatch, device, backend, gsplat, expected):
-        from gen3d.cli.runs import torch_device
-        from gen3d.renderers import gsplat_backend
-
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(gsplat_backend, "unavailable", lambda: gsplat)
-        assert torch_device(device, backend) == expected
 
     def test_pictures_are_not_overwritten_unasked(self, gen3d, splats, tmp_path):
         (tmp_path / "contact_sheet.png").write_text("mine")
@@ -282,10 +306,33 @@ class TestEval:
         assert json.loads(out)["metrics"]["psnr"] > 50
 
     def test_against_what_is_no_scene(self, gen3d, run):
-        code, _, err = gen3d("eval", "run", "--against", "nowhere")
+        for name, reason in (("nowhere", "does not exist"), ("run/run.json", "is not a folder")):
+            sentence = f"error: {name} {reason}; give the folder that holds the photos and their cameras\n"
+            assert gen3d("eval", "run", "--against", name) == (6, "", sentence)
+
+    def test_against_photos_in_the_format_of_the_run(self, gen3d, run):
+        with Run.create("other", "photos", PhotosSettings(format="colmap"), inputs=["photos"]) as other:
+            (other.exports / "model.ply").write_bytes((run.exports / "model.ply").read_bytes())
+        code, _, err = gen3d("eval", "other", "--against", "photos")
         assert code == 6
-        assert "nowhere" in err
-        assert "learn" not in err
+        assert "sparse/0" in err
+
+    @pytest.mark.parametrize("size", ["4", "0"])
+    @pytest.mark.parametrize("against", [[], ["--against", "photos"]])
+    def test_a_size_that_is_too_small_is_wrong_usage(self, gen3d, run, size, against):
+        sentence = f"error: the setting max_size is {size}; it must be at least 16\n"
+        assert gen3d("eval", "run", "--max-size", size, *against) == (2, "", sentence)
+
+    def test_a_run_is_measured_as_it_was_fitted(self, gen3d, antialiased):
+        plain, smooth = (json.loads(gen3d("eval", name, "--backend", "reference", "--json")[1])["metrics"] for name in ("run", "smooth"))
+        assert smooth["psnr"] < plain["psnr"] - 10
+
+    def test_a_backend_that_cannot_draw_on_the_device_is_wrong_usage(self, gen3d, run, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(gsplat_backend, "unavailable", lambda: None)
+        code, _, err = gen3d("eval", "run", "--backend", "gsplat", "--device", "cpu")
+        assert code == 2
+        assert "choose --device cuda or --backend auto" in err
 
     def test_the_runs_own_frame_is_applied(self, gen3d, run):
         half_turn = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))

@@ -37,6 +37,12 @@ def test_the_module_is_the_command():
     assert done.stderr == "error: /nowhere/at/all does not exist; give the folder of the photos\n"
 
 
+def test_a_file_in_place_of_the_photos_leaves_no_run(gen3d, photos):
+    (photos.parent / "cat.jpg").touch()
+    assert gen3d("photos", "cat.jpg", "--out", "run") == (6, "", "error: cat.jpg is not a folder; give the folder of the photos\n")
+    assert not (photos.parent / "run").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help_names_every_verb(gen3d, arguments):
     code, out, _ = gen3d(*arguments)

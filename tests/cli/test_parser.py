@@ -121,3 +121,10 @@ def test_help_shows_words_defaults_and_the_preset_in_force(gen3d):
 def test_flags_of_booleans_take_a_value(settings):
     assert settings("--fitting.antialias", "true").fitting.antialias is True
     assert settings("--fitting.random-background", "false").fitting.random_background is False
+
+
+def test_a_file_may_hold_one_group(settings, tmp_path):
+    (tmp_path / "densify.yaml").write_text("cap: 4000\n")
+    chosen = settings("--preset", "draft", "--fitting.densify", str(tmp_path / "densify.yaml"))
+    assert chosen.fitting.densify.cap == 4000
+    assert chosen.fitting.seconds == settings("--preset", "draft").fitting.seconds

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,34 @@ class TestCreate:
             Run.create(tmp_path, "photos", Job())
 
     def test_overwrite_takes_nothing_away_from_a_folder_that_is_no_run(self, tmp_path):
-        (tmp_path / "exports").mkdir()
-        (tmp_path / "exports" / "thesis.txt").write_text("mine")
-        with Run.create(tmp_path, "photos", Job(), overwrite=True):
+        (tmp_path / "thesis.txt").write_text("mine")
+        for _ in range(2):
+            with Run.create(tmp_path, "photos", Job(), overwrite=True):
+                pass
+        assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+    @pytest.mark.parametrize("name", ["exports/thesis.txt", "config.yaml", "metrics-mine.json"])
+    def test_a_folder_with_something_of_the_same_name_is_refused(self, tmp_path, name):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(UsageError, match=f"has its own {Path(name).parts[0]}, which a run would replace"):
+            Run.create(tmp_path, "photos", Job(), overwrite=True)
+        assert [path.name for path in tmp_path.iterdir()] == [Path(name).parts[0]]
+        assert (tmp_path / name).read_text() == "mine"
+
+    def test_a_folder_that_the_job_reads_is_refused(self, photos):
+        with pytest.raises(UsageError, match="is what the job reads"):
+            Run.create(photos, "photos", Job(), inputs=[photos], overwrite=True)
+        assert sorted(path.name for path in photos.iterdir()) == ["images", "transforms.json"]
+
+    def test_of_two_that_begin_at_once_the_later_one_runs(self, tmp_path):
+        first = Run.create(tmp_path, "photos", Job(seed=1), overwrite=True)
+        time.sleep(0.01)
+        second = Run.create(tmp_path, "photos", Job(seed=2), overwrite=True)
+        with pytest.raises(UsageError, match="another gen3d has begun a run"), first:
             pass
-        assert (tmp_path / "exports" / "thesis.txt").read_text() == "mine"
+        with second:
+            assert second.settings(Job) == Job(seed=2)
 
     def test_a_file_is_no_run_folder(self, tmp_path):
         (tmp_path / "file").touch()

@@ -31,6 +31,20 @@ class TestOverwrite:
         assert (tmp_path / "exports" / "model.ply").read_text() == "second"
         assert not (tmp_path / ".previous").exists()
 
+    def test_figures_of_the_old_model_go_and_come_with_it(self, tmp_path):
+        finished(tmp_path)
+        (tmp_path / "metrics-eval.json").write_text("old")
+        run = Run.create(tmp_path, "photos", Job(seed=4), overwrite=True)
+        assert not (tmp_path / "metrics-eval.json").exists()
+        (tmp_path / "metrics-other.json").write_text("new")
+        with pytest.raises(BadInput), run:
+            raise BadInput("the photos are not pictures")
+        assert (tmp_path / "metrics-eval.json").read_text() == "old"
+        assert not (tmp_path / "metrics-other.json").exists()
+        with Run.create(tmp_path, "photos", Job(seed=5), overwrite=True):
+            pass
+        assert list(tmp_path.glob("metrics-*.json")) == []
+
     def test_a_run_that_fails_early_gives_the_old_results_back(self, tmp_path):
         finished(tmp_path, "first")
         with pytest.raises(BadInput), Run.create(tmp_path, "photos", Job(seed=4), overwrite=True):

@@ -1,6 +1,8 @@
 """The gsplat backend: its arguments and gradients through a stand-in package, and the real kernels where a GPU is."""
 
+import gc
 import sys
+import weakref
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -21,12 +23,13 @@ class Pulls(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, centres, means2d):
-        ctx.means2d = means2d
+        ctx.save_for_backward(means2d)
         return centres.view_as(centres), torch.zeros_like(centres)
 
     @staticmethod
     def backward(ctx, gradient, magnitudes):
-        ctx.means2d.absgrad = magnitudes
+        (means2d,) = ctx.saved_tensors
+        means2d.absgrad = magnitudes
         return gradient, None
 
 
@@ -197,6 +200,24 @@ def test_two_backward_passes_accumulate(calls, scene):
 def test_fixed_settings_are_refused(calls, scene, name):
     with pytest.raises(ValueError, match=rf"{name} is 0\.25; gsplat's kernels fix it at .*backend='reference'"):
         gsplat_backend.rasterize(*scene, frozenset(), RasterSettings(**{name: 0.25}), None)
+
+
+@pytest.mark.parametrize("absgrad", [False, True])
+def test_a_step_leaves_nothing_behind(calls, scene, monkeypatch, absgrad):
+    splats, cameras, background = scene
+    kept = []
+
+    def rasterization(*arguments, **options):
+        drawn, alpha, info = stand_in_rasterization(*arguments, **options)
+        info["large"] = torch.zeros(10)
+        kept.extend(map(weakref.ref, (info["means2d"], info["large"])))
+        return drawn, alpha, info
+
+    monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(rasterization=rasterization))
+    offsets = background.new_zeros(2, 3, 20, 2).requires_grad_()
+    gsplat_backend.rasterize(splats, cameras, background, frozenset(), RasterSettings(absgrad=absgrad), offsets).rgb.sum().backward()
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
 
 
 def test_offsets_that_move_are_refused(calls, scene):

@@ -257,5 +257,5 @@ def test_without_embree_the_remedy_is_named(monkeypatch):
         return real(name, *args)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(MissingDependency, match=r"drawing meshes needs .* pip install 'gen3d\[mesh\]'"):
+    with pytest.raises(MissingDependency, match=r"drawing meshes needs .* pip install -e '\.\[mesh\]' in the checkout"):
         render_mesh(cube(), front(2.0, 8))

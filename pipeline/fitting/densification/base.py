@@ -30,7 +30,8 @@ class Densification(ABC):
         """Take note of one view.
 
         Args:
-            gradients: of the view's own loss with respect to the projected centres, times half the image size.
+            gradients: of the view's own loss with respect to the projected centres, times half the image size; with `absgrad`
+                sums of their magnitudes over pixels.
             radii: pixels, 0 where a splat is not drawn.
         """
 

@@ -52,7 +52,7 @@ class DefaultDensification(Densification):
                 total, views = sum_over_processes(self.total, self.views)
                 self._grow(step, total / views.clamp_min(1), splats, optimizer)
             self._prune(step, splats, optimizer)
-            self.total = self.views = torch.zeros(0)
+            self.total = self.views = self.total.new_zeros(0)
         if densify.reset_every and (step + 1) % densify.reset_every == 0 and self.schedule.grows(step):
             reset_opacities(splats, optimizer, RESET_OPACITY * densify.prune_opacity)
 

@@ -6,7 +6,7 @@ import torch
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.scenes.lenses import Lens
-from gen3d.pipeline.scenes.reading import FORMATS, estimate_up, orient_scene, read_scene, split_shots
+from gen3d.pipeline.scenes.reading import FORMATS, estimate_up, orient_scene, read_capture, read_scene, split_shots
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.pipeline.scenes.shots import Shot
 from gen3d.renderers.cameras import look_at
@@ -62,14 +62,17 @@ def test_formats_are_told_apart(make_folder):
     folder.write_json()
     assert read_scene(folder.path, SETTINGS).train[0].camera.intrinsics[0, 0, 0] == 60
     assert read_scene(folder.path, SceneSettings(max_size=64, format="colmap")).train[0].camera.intrinsics[0, 0, 0] == 50
+    assert [read_capture(folder.path, name).shots[0].lens.focal[0] for name in ("auto", "transforms", "colmap")] == [60, 60, 50]
 
 
 def test_folders_and_settings_that_cannot_be_used(make_folder, tmp_path):
     folder = make_folder()
     with pytest.raises(BadInput, match="no cameras that can be read"):
         read_scene(folder.path, SETTINGS)
-    with pytest.raises(BadInput, match="not a folder"):
+    with pytest.raises(BadInput, match="lost does not exist; give the folder"):
         read_scene(tmp_path / "lost", SETTINGS)
+    with pytest.raises(BadInput, match=r"photo00\.png is not a folder; give the folder"):
+        read_capture(folder.path / "images" / "photo00.png")
     with pytest.raises(BadInput, match=r"transforms\.json"):
         read_scene(folder.path, SceneSettings(format="transforms"))
     with pytest.raises(BadInput, match="sparse/0"):

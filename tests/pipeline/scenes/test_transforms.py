@@ -9,7 +9,7 @@ from PIL import Image
 from gen3d.errors import BadInput
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
 from gen3d.pipeline.scenes.settings import SceneSettings
-from gen3d.pipeline.scenes.transforms import read_cameras, read_transforms, write_transforms
+from gen3d.pipeline.scenes.transforms import are_cut_out, read_cameras, read_transforms, write_transforms
 
 SETTINGS = SceneSettings(max_size=64)
 
@@ -144,7 +144,7 @@ def test_points_of_the_named_file(make_folder):
     )
     scene = read_scene(folder.write_json(folder.meta() | {"ply_file_path": "points.ply"}), SETTINGS)
     assert scene.points.points.tolist() == [[7.0, 8.0, 9.0]]
-    with pytest.raises(BadInput, match=r"lost\.ply does not exist"):
+    with pytest.raises(BadInput, match=r"transforms\.json names '.*lost\.ply' as ply_file_path, which does not exist"):
         read_scene(folder.write_json(folder.meta() | {"ply_file_path": "lost.ply"}), SETTINGS)
 
 
@@ -212,6 +212,19 @@ def test_written_cameras_read_back_the_same(make_folder):
         assert torch.allclose(view.camera.intrinsics, copy.camera.intrinsics, rtol=1e-6)
         assert (copy.camera.width, copy.camera.height) == (48, 36)
         assert torch.equal(view.image, copy.image)
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_written_cameras_tell_whether_objects_were_cut_out(make_folder, opaque):
+    folder = make_folder()
+    for name in folder.names:
+        photo = Image.open(folder.path / "images" / name).convert("RGBA")
+        photo.putpixel((0, 0), (0, 0, 0, 255 if opaque else 0))
+        photo.save(folder.path / "images" / name)
+    scene = read_scene(folder.write_json(), SETTINGS)
+    assert not are_cut_out(folder.path / "transforms.json")  # not of `write_transforms`
+    write_transforms(folder.path / "transforms.json", scene.views)
+    assert are_cut_out(folder.path / "transforms.json") is not opaque
 
 
 def edit(meta, key, value, frame=None):
