@@ -53,7 +53,8 @@ class Parser:
         if presets:
             layers = self.flags.add_argument_group("configuration")
             names = tuple(preset_names(self._verb))
-            layers.add_argument("--preset", type=Literal[names], help=f"settings to start from: {', '.join(names)}; standard when not given")
+            start = f"settings to start from: {', '.join(names)}; standard when not given"
+            layers.add_argument("--preset", type=Literal[names], help=start)
             layers.add_argument("--config", type=str, action="append", help="YAML file of settings; may be repeated, later ones win")
             layers.add_argument("--print_config", action="store_true", help="print the settings that would be used, and stop")
         self.flags.add_class_arguments(kind, as_group=True)
