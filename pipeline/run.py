@@ -67,7 +67,7 @@ class Run:
         """
         digests = {str(Path(path).absolute()): input_digest(Path(path)) for path in inputs}
         folder = Path(out) if out is not None else _new_folder(Path(inputs[0]).stem if inputs else verb)
-        if str(folder.absolute()) in digests:
+        if folder.resolve() in [Path(path).resolve() for path in inputs]:
             raise UsageError(f"{folder} is what the job reads, so it cannot hold the results too; choose another --out")
         _make_room(folder, overwrite)
         manifest = Manifest(
