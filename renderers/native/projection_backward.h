@@ -142,7 +142,6 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
   constexpr int VALUES = MOMENTS + 3 + FEATURES, SLOT = slot_size(3 + FEATURES), POSE = 12;
   const Camera camera(view, settings);
   const bool absgrad = settings.absgrad && gradients.screen_offsets != nullptr;
-  const int summed = VALUES + (absgrad ? MAGNITUDES : 0);
   const int32_t *slot_begin = frame.slot_begin.data(), *slot_place = frame.slot_place.data();
   const float* slots = work.slots.data();
   double* pose_sums = work.partial.reserve(CHUNKS * POSE);
@@ -162,7 +161,9 @@ void project_backward(const Gen3dSplats& splats, const Gen3dView& view, const Ge
         drawn_lanes[i] = begin < stop ? 1.0f : 0.0f;
         for (int slot = begin; slot < stop; slot++) {
           const float* values = slots + static_cast<size_t>(slot_place[slot]) * SLOT;
-          for (int k = 0; k < summed; k++) sums[k][i] += values[k];
+          for (int k = 0; k < VALUES; k++) sums[k][i] += values[k];
+          if (absgrad)
+            for (int k = VALUES; k < VALUES + MAGNITUDES; k++) sums[k][i] += values[k];
         }
       }
       const Geometry geometry(camera, splats, settings.eps2d, first, filled);

@@ -288,13 +288,13 @@ def gpu():
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize(("antialias", "absgrad"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("dense_limit", [0, 10**9])
-def test_kernels_equal_the_reference(scene, antialias, dense_limit, monkeypatch):
+def test_kernels_equal_the_reference(scene, antialias, absgrad, dense_limit, monkeypatch):
     monkeypatch.setattr(gsplat_backend, "DENSE_LIMIT", dense_limit)
     splats, cameras, background = (t.to("cuda", torch.float32) for t in scene)
     assert gsplat_backend.supports(splats)
-    settings = RasterSettings(antialias=antialias)
+    settings = RasterSettings(antialias=antialias, absgrad=absgrad)
     given, gradients = draw_with_gradients(gsplat_backend, (splats, cameras, background), CHANNELS, settings)
     wanted, wanted_gradients = draw_with_gradients(reference, (splats, cameras, background), CHANNELS, settings)
     assert (given.radii == wanted.radii).float().mean() > 0.99
@@ -317,6 +317,18 @@ def rigid_part(gradient, poses):
     motions = motions - motions.mT
     motions[3, 0, 3] = motions[4, 1, 3] = motions[5, 2, 3] = 1
     return torch.einsum("bvij,kil,bvlj->bvk", gradient, motions.to(poses), poses)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("absgrad", [False, True])
+def test_memory_does_not_grow_with_steps(scene, absgrad):
+    splats, cameras, background = (t.to("cuda", torch.float32) for t in scene)
+    used = []
+    for _ in range(5):
+        draw_with_gradients(gsplat_backend, (splats, cameras, background), frozenset(), RasterSettings(absgrad=absgrad))
+        used.append(torch.cuda.memory_allocated())
+    assert used[-1] == used[1]
 
 
 @pytest.mark.gpu
