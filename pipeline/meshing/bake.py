@@ -1,0 +1,103 @@
+"""Colours of pictures onto the texture of a mesh."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn import functional
+
+from gen3d.errors import BadInput
+from gen3d.pipeline.meshing.texels import Texels, find_texels
+from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.mesh import Mesh
+
+BEST = 4  # views that a texel is the mean of
+SHARPNESS = 4  # exponent of the cosine between normal and viewing direction
+TOLERANCE = 0.01  # of the mesh's size: how far a texel may lie from the depth that a view sees
+TURN = 0.1  # of the mesh's size: what a normal that is turned by 60 degrees counts like, when an unseen texel looks for colour
+AT_ONCE = 100_000  # texels that are looked up together
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What the texture is made from.
+
+    Attributes:
+        cameras: views `[v]`, around the mesh.
+        rgb: `[v, h, w, 3]` display-referred sRGB in [0, 1].
+        depth: along the optical axis `[v, h, w]`, scene units; 0 where nothing is seen.
+    """
+
+    cameras: Cameras
+    rgb: Float[Tensor, "v h w 3"]
+    depth: Float[Tensor, "v h w"]
+
+
+def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
+    """The mesh with a texture, and the share of its texels that some picture sees.
+
+    A texel is the mean of the four views that see it most from the front, weighted by the cosine to the fourth power. Those that
+    no view sees take the colour of the closest point in space that is seen and faces the same way; texels outside all faces that
+    of the closest texel inside, so that filtering at seams finds no foreign colour.
+
+    Args:
+        mesh: with uvs.
+        pictures: what it looks like.
+        size: rows and columns of the texture.
+
+    Raises:
+        BadInput: no picture sees any of it.
+    """
+    texels = find_texels(mesh, size)
+    corners = mesh.vertices[mesh.faces]
+    points = texels.between(corners)
+    normals = functional.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1)[texels.face]
+    extent = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
+    parts = [_look_up(p, n, pictures, TOLERANCE * extent) for p, n in zip(points.split(AT_ONCE), normals.split(AT_ONCE), strict=True)]
+    colors, weights = (torch.cat(values) for values in zip(*parts, strict=True))
+    seen = (weights > 0).numpy()
+    if not seen.any():
+        raise BadInput("no picture sees the mesh, so it gets no texture; are mesh and cameras in the same frame?")
+    if not seen.all():
+        places = torch.cat([points, TURN * extent * normals], 1).numpy()
+        _, closest = cKDTree(places[seen]).query(places[~seen])
+        colors[~seen] = colors[seen][torch.from_numpy(closest)]
+    return replace(mesh, texture=_spread(texels, colors, size)), float(seen.mean())
+
+
+def _look_up(
+    points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], pictures: Pictures, reach: float
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Weighted mean colour of the best views, and the sum of their weights, 0 where there is none."""
+    cameras = pictures.cameras
+    pose = cameras.world_to_camera
+    inside = points @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+    depth = inside[..., 2]
+    pixels = (inside / depth[..., None].clamp_min(1e-9)) @ cameras.intrinsics.mT
+    grid = 2 * pixels[..., :2] / pixels.new_tensor([cameras.width, cameras.height]) - 1
+    # The farthest and nearest depth around: at a silhouette they differ, and the colour there is a mixture.
+    near, far = -functional.max_pool2d(-pictures.depth[:, None], 3, 1, 1), functional.max_pool2d(pictures.depth[:, None], 3, 1, 1)
+    around = functional.grid_sample(torch.cat([near, far], 1), grid[:, None], mode="nearest", align_corners=False)[:, :, 0]
+    met = (around[:, 0] > depth - reach) & (around[:, 1] < depth + reach) & (around[:, 0] > 0)
+    towards = functional.normalize(cameras.positions[:, None] - points, dim=-1)
+    cosine = (towards * normals).sum(-1).clamp_min(0)
+    visible = met & (depth > 0) & (grid.abs() < 1).all(-1)
+    weight, best = (cosine**SHARPNESS * visible).topk(min(BEST, len(pose)), 0)
+    colors = functional.grid_sample(pictures.rgb.movedim(-1, 1), grid[:, None], align_corners=False, padding_mode="border")[:, :, 0]
+    chosen = colors.gather(0, best[:, None].expand(-1, 3, -1))
+    total = weight.sum(0)
+    return (chosen * weight[:, None]).sum(0).mT / total[:, None].clamp_min(1e-12), total
+
+
+def _spread(texels: Texels, colors: Float[Tensor, "t 3"], size: int) -> Float[Tensor, "size size 3"]:
+    """The texture with every texel filled from the closest one that lies in a face."""
+    flat = colors.new_zeros(size * size, 3)
+    flat[texels.place] = colors
+    empty = np.ones(size * size, dtype=bool)
+    empty[texels.place.numpy()] = False
+    rows, columns = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
+    return flat.view(size, size, 3)[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
