@@ -1,0 +1,59 @@
+"""Fewer and better faces: parts that matter, and as many faces as are wanted."""
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from gen3d.optional import require
+from gen3d.renderers.mesh import Mesh
+
+
+def largest_components(mesh: Mesh, share: float) -> Mesh:
+    """The parts whose area is at least `share` of the largest one's; faces that share a vertex belong together.
+
+    Args:
+        mesh: without a texture; vertices are welded.
+        share: in [0, 1]; 1 keeps only the largest part.
+    """
+    if not len(mesh.faces):
+        return mesh
+    corners = mesh.vertices[mesh.faces]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1).double().numpy()
+    faces, count = mesh.faces.numpy(), len(mesh.vertices)
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = coo_matrix((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    areas = np.bincount(part[faces[:, 0]], weights=area, minlength=part.max() + 1)
+    return _with_faces(mesh, mesh.faces[torch.from_numpy(areas[part[faces[:, 0]]] >= share * areas.max())])
+
+
+def decimate(mesh: Mesh, faces: int) -> Mesh:
+    """At most about `faces` faces by quadric edge collapse (Garland and Heckbert 1997); vertex colours from the closest old vertex.
+
+    Args:
+        mesh: without a texture; vertices are welded.
+        faces: at least 4.
+
+    Raises:
+        ValueError: `faces` is below 4.
+        MissingDependency: fast-simplification is not installed.
+    """
+    if faces < 4:
+        raise ValueError(f"faces is {faces}; the smallest closed mesh has 4")
+    if len(mesh.faces) <= faces:
+        return mesh
+    simplify = require("fast_simplification", extra="mesh", purpose="simplifying meshes").simplify
+    vertices, kept = simplify(mesh.vertices.double().numpy(), mesh.faces.int().numpy(), target_count=faces)
+    colors = None
+    if mesh.colors is not None:
+        _, closest = cKDTree(mesh.vertices.numpy()).query(vertices)
+        colors = mesh.colors[torch.from_numpy(closest)]
+    return Mesh(torch.from_numpy(vertices).to(mesh.vertices), torch.from_numpy(kept).long(), colors=colors)
+
+
+def _with_faces(mesh: Mesh, faces: torch.Tensor) -> Mesh:
+    """The mesh with some of its faces and only the vertices that they use."""
+    used, index = faces.unique(return_inverse=True)
+    return Mesh(mesh.vertices[used], index.view(-1, 3), colors=None if mesh.colors is None else mesh.colors[used])
