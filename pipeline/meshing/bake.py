@@ -1,6 +1,6 @@
 """Colours of pictures onto the texture of a mesh."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gen3d.errors import BadInput
+from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.pipeline.meshing.texels import Texels, find_texels
-from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.mesh import Mesh
 
 BEST = 4  # views that a texel is the mean of
@@ -20,21 +20,6 @@ SHARPNESS = 4  # exponent of the cosine between normal and viewing direction
 TOLERANCE = 0.01  # of the mesh's size: how far a texel may lie from the depth that a view sees
 TURN = 0.1  # of the mesh's size: what a normal that is turned by 60 degrees counts like, when an unseen texel looks for colour
 AT_ONCE = 100_000  # texels that are looked up together
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """What the texture is made from.
-
-    Attributes:
-        cameras: views `[v]`, around the mesh.
-        rgb: `[v, h, w, 3]` display-referred sRGB in [0, 1].
-        depth: along the optical axis `[v, h, w]`, scene units; 0 where nothing is seen.
-    """
-
-    cameras: Cameras
-    rgb: Float[Tensor, "v h w 3"]
-    depth: Float[Tensor, "v h w"]
 
 
 def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gen3d.errors import BadInput
-from gen3d.pipeline.meshing.bake import Pictures, bake
+from gen3d.pipeline.meshing.bake import bake
+from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.pipeline.meshing.texels import find_texels
 from gen3d.pipeline.objects.rendering import sphere_cameras
 from gen3d.renderers.cameras import look_at, orbit
