@@ -23,7 +23,7 @@ AT_ONCE = 100_000  # texels that are looked up together
 
 
 def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
-    """The mesh with a texture, and the share of its texels that some picture sees.
+    """The mesh with a texture in the place of vertex colours, and the share of its texels that some picture sees.
 
     A texel is the mean of the four views that see it most from the front, weighted by the cosine to the fourth power. Those that
     no view sees take the colour of the closest point in space that is seen and faces the same way; texels outside all faces that
@@ -51,7 +51,7 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
         places = torch.cat([points, TURN * extent * normals], 1).numpy()
         _, closest = cKDTree(places[seen]).query(places[~seen])
         colors[~seen] = colors[seen][torch.from_numpy(closest)]
-    return replace(mesh, texture=_spread(texels, colors, size)), float(seen.mean())
+    return replace(mesh, texture=_spread(texels, colors, size), colors=None), float(seen.mean())
 
 
 def _look_up(
