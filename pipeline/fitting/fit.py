@@ -18,7 +18,7 @@ import torch
 
 from gen3d.errors import Gen3DError, Interrupted
 from gen3d.files import atomic_path
-from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port, leave_processes
+from gen3d.pipeline.fitting.distributed import LocalProcesses, ReplicatedStrategy, free_port, leave_processes, process_rank
 from gen3d.pipeline.fitting.machine import Machine, sparing_threads
 from gen3d.pipeline.fitting.module import GaussianFitting
 from gen3d.pipeline.fitting.schedule import Schedule
@@ -174,17 +174,18 @@ class _Interrupts(pl.Callback):
         """Take the signals; Lightning has put its own handlers by now."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a process beside the first one
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if process_rank() > 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Lightning has put its own; the first process decides
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        # What is ignored stays so: a shell starts its background jobs deaf to Ctrl-C.
+        before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             module.interrupted = True
             for each, handler in before.items():
                 signal.signal(each, handler)
 
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, on_signal)
 
 

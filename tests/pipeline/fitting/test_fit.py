@@ -103,6 +103,17 @@ def test_interruption_saves_and_resumes(scene, tmp_path):
     assert largest_difference(whole, fit(job(scene, 60, checkpoint=tmp_path / "fit.ckpt"), Silent())) == 0
 
 
+def test_a_fit_that_is_deaf_to_ctrl_c_still_ends_by_sigterm(scene):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(Interrupted, match="of 60"):
+            fit(job(scene, 60), Recorder(at=20, action=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
 def test_a_fit_runs_beside_the_main_thread(scene):
     results = []
     thread = threading.Thread(target=lambda: results.append(fit(job(scene, 5), Silent())))
