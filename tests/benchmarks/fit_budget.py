@@ -60,7 +60,7 @@ def main():
     photos = [Photo.from_view(view) for view in scene.train]
     print("seconds   steps  steps/s  splats   PSNR   SSIM   share of a step: kernels  adam  rest   Lightning beside the step")
     for seconds in options.seconds:
-        settings = FittingSettings(seconds=seconds, densify=DensifySettings(cap=options.cap))
+        settings = FittingSettings(seconds=seconds, looks=0, densify=DensifySettings(cap=options.cap))
         initial = initial_gaussians(scene, count=settings.initial_splats, cap=options.cap, sh_degree=settings.sh_degree, seed=0)
         steps = steps_for(settings, initial, photos, extent=scene.extent, machine=Machine())
         job = FitJob(initial, photos, settings, steps, scene.extent, 0, Machine())
