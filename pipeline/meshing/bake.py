@@ -42,7 +42,9 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
     points = texels.between(corners)
     normals = functional.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1)[texels.face]
     extent = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
-    parts = [_look_up(p, n, pictures, TOLERANCE * extent) for p, n in zip(points.split(AT_ONCE), normals.split(AT_ONCE), strict=True)]
+    depths = _depths_around(pictures.depth)
+    chunks = zip(points.split(AT_ONCE), normals.split(AT_ONCE), strict=True)
+    parts = [_look_up(some, facing, pictures, depths, TOLERANCE * extent) for some, facing in chunks]
     colors, weights = (torch.cat(values) for values in zip(*parts, strict=True))
     seen = (weights > 0).numpy()
     if not seen.any():
@@ -54,8 +56,14 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
     return replace(mesh, texture=_spread(texels, colors, size), colors=None), float(seen.mean())
 
 
+def _depths_around(depth: Float[Tensor, "v h w"]) -> Float[Tensor, "v 2 h w"]:
+    """The nearest and the farthest depth around each pixel: at a silhouette they differ, and the colour there is a mixture."""
+    depth = depth[:, None]
+    return torch.cat([-functional.max_pool2d(-depth, 3, 1, 1), functional.max_pool2d(depth, 3, 1, 1)], 1)
+
+
 def _look_up(
-    points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], pictures: Pictures, reach: float
+    points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], pictures: Pictures, depths: Float[Tensor, "v 2 h w"], reach: float
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Weighted mean colour of the best views, and the sum of their weights, 0 where there is none."""
     cameras = pictures.cameras
@@ -64,9 +72,7 @@ def _look_up(
     depth = inside[..., 2]
     pixels = (inside / depth[..., None].clamp_min(1e-9)) @ cameras.intrinsics.mT
     grid = 2 * pixels[..., :2] / pixels.new_tensor([cameras.width, cameras.height]) - 1
-    # The farthest and nearest depth around: at a silhouette they differ, and the colour there is a mixture.
-    near, far = -functional.max_pool2d(-pictures.depth[:, None], 3, 1, 1), functional.max_pool2d(pictures.depth[:, None], 3, 1, 1)
-    around = functional.grid_sample(torch.cat([near, far], 1), grid[:, None], mode="nearest", align_corners=False)[:, :, 0]
+    around = functional.grid_sample(depths, grid[:, None], mode="nearest", align_corners=False)[:, :, 0]
     met = (around[:, 0] > depth - reach) & (around[:, 1] < depth + reach) & (around[:, 0] > 0)
     towards = functional.normalize(cameras.positions[:, None] - points, dim=-1)
     cosine = (towards * normals).sum(-1).clamp_min(0)
