@@ -65,7 +65,7 @@ def project(gaussians: Gaussians, cameras: Cameras, settings: RasterSettings) ->
     return Ellipses(centres, conics, opacities, depths, extents)
 
 
-def world_to_camera(points: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, "n 3"]:
+def world_to_camera(points: Float[Tensor, "*b 3"], cameras: Cameras) -> Float[Tensor, "*b 3"]:
     """World points in the frame of one view."""
     pose = cameras.world_to_camera[0]
     return points @ pose[:3, :3].mT + pose[:3, 3]

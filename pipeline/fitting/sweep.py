@@ -14,6 +14,7 @@ from torch.nn import functional
 from gen3d.pipeline.scenes.scene import View
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.mesh import PointCloud
+from gen3d.renderers.projection import world_to_camera
 
 SIDE = 192  # pixels of the longest side
 DEPTHS = 128
@@ -130,10 +131,9 @@ def _unproject(depth: Float[Tensor, "h w"], camera: Cameras) -> Float[Tensor, "h
 
 def _project(points: Float[Tensor, "*b 3"], camera: Cameras) -> tuple[Float[Tensor, "*b 2"], Bool[Tensor, "*b"]]:
     """Pixels of world points, and which of them lie ahead."""
-    pose, matrix = camera.world_to_camera[0], camera.intrinsics[0]
-    local = points @ pose[:3, :3].mT + pose[:3, 3]
+    local = world_to_camera(points, camera)
     ahead = local[..., 2] > 1e-6
-    return (local @ matrix.mT)[..., :2] / local[..., 2:].clamp_min(1e-6), ahead
+    return (local @ camera.intrinsics[0].mT)[..., :2] / local[..., 2:].clamp_min(1e-6), ahead
 
 
 def _confirmed(
@@ -144,6 +144,5 @@ def _confirmed(
     size = pixels.new_tensor([camera.width, camera.height])
     inside = ahead & ((pixels >= 0) & (pixels < size)).all(-1)
     column, row = pixels.clamp(min=pixels.new_zeros(2), max=size - 1).long().unbind(-1)
-    pose = camera.world_to_camera[0]
-    expected = world @ pose[2, :3] + pose[2, 3]
+    expected = world_to_camera(world, camera)[..., 2]
     return (inside & sure[row, column] & ((depth[row, column] / expected - 1).abs() < DEPTH_TOLERANCE)).float()
