@@ -69,7 +69,7 @@ def take_pictures(gaussians: Gaussians, cameras: Cameras, *, backend: str = "aut
     colors, depths = [], []
     for view in range(cameras.shape[0]):
         drawn = rasterize(gaussians, cameras.select([view]), channels=("median_depth",), backend=backend)
-        assert drawn.median_depth is not None
+        assert drawn.median_depth is not None  # for the type checker
         solid = drawn.alpha > SOLID
         straight = drawn.rgb / drawn.alpha[..., None].clamp_min(SOLID)  # without the black behind soft edges
         colors.append((straight * solid[..., None]).clamp(0, 1).cpu())

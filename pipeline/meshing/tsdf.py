@@ -40,9 +40,10 @@ def tsdf_mesh(pictures: Pictures, *, voxel: float) -> Mesh:
     for depth, rgb, intrinsics, pose in zip(pictures.depth, pictures.rgb, *cameras, strict=True):
         depth_image = o3d.t.geometry.Image(np.ascontiguousarray(depth.float().numpy()[..., None]))
         color_image = o3d.t.geometry.Image(np.ascontiguousarray(rgb.float().clamp(0, 1).numpy()))
-        camera, options = (o3d.core.Tensor(intrinsics), o3d.core.Tensor(pose)), (1.0, 2 * farthest, TRUNCATION)
-        blocks = grid.compute_unique_block_coordinates(depth_image, *camera, *options)
-        grid.integrate(blocks, depth_image, color_image, *camera, *options)
+        camera = o3d.core.Tensor(intrinsics), o3d.core.Tensor(pose)
+        depths = {"depth_scale": 1.0, "depth_max": 2 * farthest, "trunc_voxel_multiplier": TRUNCATION}  # none is too far
+        blocks = grid.compute_unique_block_coordinates(depth_image, *camera, **depths)
+        grid.integrate(blocks, depth_image, color_image, *camera, **depths)
     surface = grid.extract_triangle_mesh(min(VIEWS_NEEDED, float(len(pictures.depth))) - 0.5)
     if surface.vertex.positions.shape[0] == 0 or surface.triangle.indices.shape[0] == 0:
         raise BadInput(f"the depths gave no surface at voxels of {voxel:g}; use smaller ones")
