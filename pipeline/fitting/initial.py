@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gen3d.pipeline.fitting.sweep import sweep_points
+from gen3d.pipeline.fitting.sweep import project, sweep_points
 from gen3d.pipeline.paths import focus_point
 from gen3d.pipeline.scenes.scene import Scene, View, stacked_cameras
 from gen3d.renderers import harmonics
@@ -129,17 +129,6 @@ def _look(points: Float[Tensor, "n 3"], views: tuple[View, ...]) -> tuple[Tensor
     mean = total / hits.clamp_min(1)[:, None]
     deviation = (squares / hits.clamp_min(1)[:, None] - mean.square()).clamp_min(0).sum(-1).sqrt()
     return hits, mean, deviation
-
-
-def project(points: Float[Tensor, "n 3"], camera: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether each point lies in the picture of a single camera, and its pixel row and column (clamped into it)."""
-    pose, matrix = camera.world_to_camera[0], camera.intrinsics[0]
-    local = points @ pose[:3, :3].mT + pose[:3, 3]
-    pixels = (local @ matrix.mT)[:, :2] / local[:, 2:].clamp_min(1e-6)
-    size = pixels.new_tensor([camera.width, camera.height])
-    visible = (local[:, 2] > 1e-6) & ((pixels >= 0) & (pixels < size)).all(-1)
-    column, row = pixels.clamp(min=pixels.new_zeros(2), max=size - 1).long().unbind(-1)
-    return visible, row, column
 
 
 def _pixels(image: UInt8[Tensor, "h w 3"], row: Tensor, column: Tensor) -> Float[Tensor, "n 3"]:

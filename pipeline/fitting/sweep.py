@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -136,13 +136,19 @@ def _project(points: Float[Tensor, "*b 3"], camera: Cameras) -> tuple[Float[Tens
     return (local @ camera.intrinsics[0].mT)[..., :2] / local[..., 2:].clamp_min(1e-6), ahead
 
 
+def project(points: Float[Tensor, "*b 3"], camera: Cameras) -> tuple[Bool[Tensor, "*b"], Int[Tensor, "*b"], Int[Tensor, "*b"]]:
+    """Whether each point lies in the picture of a single camera, and its pixel row and column (clamped into it)."""
+    pixels, ahead = _project(points, camera)
+    size = pixels.new_tensor([camera.width, camera.height])
+    visible = ahead & ((pixels >= 0) & (pixels < size)).all(-1)
+    column, row = pixels.clamp(min=pixels.new_zeros(2), max=size - 1).long().unbind(-1)
+    return visible, row, column
+
+
 def _confirmed(
     world: Float[Tensor, "h w 3"], camera: Cameras, depth: Float[Tensor, "h2 w2"], sure: Bool[Tensor, "h2 w2"]
 ) -> Float[Tensor, "h w"]:
     """1 where another photo's depth map puts a surface at the same place."""
-    pixels, ahead = _project(world, camera)
-    size = pixels.new_tensor([camera.width, camera.height])
-    inside = ahead & ((pixels >= 0) & (pixels < size)).all(-1)
-    column, row = pixels.clamp(min=pixels.new_zeros(2), max=size - 1).long().unbind(-1)
+    inside, row, column = project(world, camera)
     expected = world_to_camera(world, camera)[..., 2]
     return (inside & sure[row, column] & ((depth[row, column] / expected - 1).abs() < DEPTH_TOLERANCE)).float()
