@@ -8,7 +8,6 @@ from gen3d.pipeline.fitting.sweep import project, sweep_points
 from gen3d.pipeline.paths import focus_point
 from gen3d.pipeline.scenes.scene import Scene, View, stacked_cameras
 from gen3d.renderers import harmonics
-from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.mesh import PointCloud
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen3d.pipeline.fitting.initial import common_view, guess_points, initial_gaussians, project, splats_at
+from gen3d.pipeline.fitting.initial import common_view, guess_points, initial_gaussians, splats_at
+from gen3d.pipeline.fitting.sweep import project
 from gen3d.renderers.cameras import Cameras, pinhole
 from gen3d.renderers.mesh import PointCloud
 

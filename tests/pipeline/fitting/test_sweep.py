@@ -4,8 +4,8 @@ import torch
 from torch.nn import functional
 
 from gen3d.pipeline.fitting import sweep
-from gen3d.pipeline.fitting.initial import found_points, project
-from gen3d.pipeline.fitting.sweep import sweep_points
+from gen3d.pipeline.fitting.initial import found_points
+from gen3d.pipeline.fitting.sweep import project, sweep_points
 from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.renderers.cameras import Cameras, look_at, orbit, pinhole
 
