@@ -1,4 +1,4 @@
-"""World frames by name, and moving splats between them: means, scales, quaternions and harmonics together."""
+"""World frames by name, and moving splats and meshes between them, everything that has a direction together."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gen3d.renderers import harmonics
 from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.mesh import Mesh
 from gen3d.renderers.quaternions import matrix_to_quaternion, multiply
 
 # Rotation from gen3d's world (right-handed, +Y up, front +Z) into each frame.
@@ -16,6 +17,12 @@ WORLD_TO_FRAME: dict[str, tuple[tuple[int, int, int], ...]] = {
     "ply": ((-1, 0, 0), (0, -1, 0), (0, 0, 1)),  # half a turn about Z: viewers of the PLY family undo exactly this
     "ydown": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),  # half a turn about X: OpenCV-like captures and many .splat files
     "zup": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),  # Blender, robotics: front faces -Y
+}
+
+# The same for the axes of mesh files. Mirrors are for meshes only: harmonics and quaternions have no mirror image here.
+WORLD_TO_MESH_AXES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    **{name: WORLD_TO_FRAME[name] for name in ("gltf", "zup", "ply")},
+    "unity": ((-1, 0, 0), (0, 1, 0), (0, 0, 1)),  # left-handed, +Y up, front +Z: x is mirrored
 }
 
 
@@ -58,3 +65,20 @@ def move_gaussians(gaussians: Gaussians, transform: Float[Tensor, "4 4"]) -> Gau
         quats=multiply(turn.expand_as(gaussians.quats), gaussians.quats),
         sh=harmonics.rotate(gaussians.sh, rotation),
     )
+
+
+def world_to_axes(axes: str) -> Float[Tensor, "3 3"]:
+    """The rotation or mirror from the world into the `axes` of a mesh file, float64; its transpose leads back.
+
+    Raises:
+        ValueError: the axes are not known.
+    """
+    if axes not in WORLD_TO_MESH_AXES:
+        raise ValueError(f"the axes {axes!r} are not known; choose one of {', '.join(WORLD_TO_MESH_AXES)}")
+    return torch.tensor(WORLD_TO_MESH_AXES[axes], dtype=torch.float64)
+
+
+def turn_mesh(mesh: Mesh, turn: Float[Tensor, "3 3"]) -> Mesh:
+    """A mesh after p -> `turn` p, a rotation or mirror; a mirror also reverses the faces, so that cross(b - a, c - a) stays outside."""
+    faces = mesh.faces[:, [0, 2, 1]] if torch.linalg.det(turn) < 0 else mesh.faces
+    return replace(mesh, vertices=mesh.vertices @ turn.mT.to(mesh.vertices), faces=faces)

@@ -104,6 +104,15 @@ def write_image(path: str | Path, image: Float[Tensor, "h w c"]) -> None:
         picture.save(temporary, **options)
 
 
+def encode_png(image: Float[Tensor, "h w c"]) -> bytes:
+    """A picture in [0, 1] with 3 channels, or 4 with straight alpha, as the content of a PNG file of 8 bits a channel."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(to_uint8(image).cpu().numpy()).save(stream, **WRITE_OPTIONS[".png"])
+    return stream.getvalue()
+
+
 def contact_sheet(images: Float[Tensor, "v h w c"], columns: int | None = None) -> Float[Tensor, "sheet_h sheet_w c"]:
     """Pictures of one size side by side in reading order; the cells that stay empty are 0.
 

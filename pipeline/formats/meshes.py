@@ -11,12 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.files import read_bytes
+from gen3d.pipeline.formats.beside import Beside
+from gen3d.pipeline.formats.colors import linear_to_display
+from gen3d.pipeline.formats.gltf_sizes import check_gltf
 from gen3d.pipeline.formats.images import MAX_PIXELS, READ_FORMATS
+from gen3d.pipeline.formats.mesh_contents import named_axes
+from gen3d.renderers.frames import WORLD_TO_MESH_AXES, turn_mesh, world_to_axes
 from gen3d.renderers.mesh import Mesh, sample_texture
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+GLTF = SUFFIXES[:2]
 LIMIT = 1024**3
 
 
@@ -41,8 +47,8 @@ class Part:
     colors: Tensor | None
 
 
-def read_mesh(path: str | Path) -> Mesh:
-    """Read a mesh as it stands in its file: every part of the scene graph placed, base colours only, in one piece.
+def read_mesh(path: str | Path, axes: str | None = None) -> Mesh:
+    """Read a mesh: every part of the scene graph placed, base colours only, in one piece, and turned into the world where it says how.
 
     One texture stays a texture. Where parts have different textures, or only some have one, the colours are taken at the vertices,
     and detail between the vertices is lost. Colour factors and vertex colours of glTF are linear and become display-referred here.
@@ -50,22 +56,32 @@ def read_mesh(path: str | Path) -> Mesh:
 
     Args:
         path: GLB, glTF, OBJ, PLY or STL; files that it names (buffers, materials, pictures) are looked for in its folder only.
+        axes: those of the file, a key of `WORLD_TO_MESH_AXES`; None believes the headers that `write_mesh` writes and leaves the
+            files of others as they stand.
 
     Raises:
         BadInput: the file is missing, of another format, broken, larger than 1 GiB, or has no faces or too large a picture.
+        UsageError: `axes` is not known.
     """
+    if axes is not None and axes not in WORLD_TO_MESH_AXES:
+        raise UsageError(f"the axes {axes!r} are not known; choose one of {', '.join(WORLD_TO_MESH_AXES)}")
     source = Path(path)
     suffix = source.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadInput(f"{source} ends in {suffix or 'no suffix'!r}; meshes are read from {', '.join(SUFFIXES)}")
-    content = io.BytesIO(read_bytes(source, limit=LIMIT))
+    data = read_bytes(source, limit=LIMIT)
+    axes = axes or (None if suffix in GLTF else named_axes(data)) or "gltf"
+    if axes not in WORLD_TO_MESH_AXES:
+        raise BadInput(f"{source} says that its axes are {axes!r}; name them yourself, one of {', '.join(WORLD_TO_MESH_AXES)}")
     import trimesh
 
-    beside: Any = _Beside(source.parent)
+    beside: Any = Beside(source.parent, LIMIT)
     try:
-        scene: Any = trimesh.load(content, file_type=suffix[1:], resolver=beside, force="scene", process=False)
+        if suffix in GLTF:
+            check_gltf(data, str(source))
+        scene: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], resolver=beside, force="scene", process=False)
         parts = [
-            _part(scene.geometry[name], np.asarray(transform), linear=suffix in (".glb", ".gltf"))
+            _part(scene.geometry[name], np.asarray(transform), linear=suffix in GLTF)
             for transform, name in (scene.graph[node] for node in scene.graph.nodes_geometry)
             if isinstance(scene.geometry[name], trimesh.Trimesh)
         ]
@@ -77,40 +93,20 @@ def read_mesh(path: str | Path) -> Mesh:
     if not parts:
         raise BadInput(f"{source} has no faces; give a triangle mesh, not points or lines")
     for part in parts:
-        if not bool(part.vertices.isfinite().all()):
-            raise BadInput(f"{source} has vertices that are not finite; repair it in a mesh editor and export it again")
+        if not bool(part.vertices.float().isfinite().all()):
+            raise BadInput(f"{source} has vertices that are not finite in 32 bits; repair it in a mesh editor and export it again")
         if int(part.faces.min()) < 0 or int(part.faces.max()) >= len(part.vertices):
             raise BadInput(f"{source} has faces that name vertices beyond its {len(part.vertices)}; export it again")
-    return _joined(parts)
-
-
-class _Beside:
-    """Hands trimesh the files that a mesh names, out of the mesh's own folder and no other place."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-
-    def get(self, name: str) -> bytes:
-        """The content of a file; the folder part of a name is dropped where it leads nowhere, as exporters leave their own there.
-
-        Raises:
-            FileNotFoundError: it is not there, or outside the folder.
-        """
-        plain = name.strip().replace("\\", "/")
-        for candidate in (plain, plain.rsplit("/", 1)[-1]):
-            path = (self._folder / candidate).resolve()
-            if path.is_relative_to(self._folder) and path.is_file():
-                return read_bytes(path, limit=LIMIT)
-        raise FileNotFoundError(f"{name} is not in the folder of the mesh")
-
-    __getitem__ = get
+    return turn_mesh(_joined(parts), world_to_axes(axes).mT)
 
 
 def _part(geometry: Any, transform: np.ndarray, *, linear: bool) -> Part:
     """A trimesh geometry with its place in the scene; `linear` says how colour factors are meant."""
-    vertices = np.asarray(geometry.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]
+    with np.errstate(all="ignore"):  # the reader looks at the result
+        vertices = np.asarray(geometry.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]
+        mirrored = np.linalg.det(transform[:3, :3]) < 0
     faces = np.asarray(geometry.faces, np.int64).reshape(-1, 3)
-    if np.linalg.det(transform[:3, :3]) < 0:
+    if mirrored:
         faces = faces[:, ::-1]
     visual, colors, texture, uvs, digest = geometry.visual, None, None, None, None
     if visual.kind == "face":
@@ -120,9 +116,10 @@ def _part(geometry: Any, transform: np.ndarray, *, linear: bool) -> Part:
         colors = _display(visual.vertex_colors, linear=linear)
     elif visual.kind == "texture":
         image, factor = _material(visual.material)
-        if image is not None and visual.uv is not None:
+        if image is not None and np.shape(visual.uv) == (len(vertices), 2):
             pixels = np.array(image)
             texture, uvs = torch.from_numpy(pixels).float() / 255, torch.from_numpy(np.array(visual.uv, np.float64))
+            uvs = torch.where(uvs.float().isfinite(), uvs, 0.0)
             digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         if factor is not None:
             colors = _display(factor, linear=linear).expand(len(vertices), 3)
@@ -156,8 +153,8 @@ def _display(values: Any, *, linear: bool) -> Float[Tensor, "*b 3"]:
     """Colours of any integer or float type as display-referred sRGB in [0, 1]."""
     raw = np.asarray(values)[..., :3]
     scaled = raw / np.iinfo(raw.dtype).max if raw.dtype.kind in "ui" else raw
-    color = torch.from_numpy(np.array(scaled, np.float32)).clamp(0, 1)
-    return torch.where(color <= 0.0031308, 12.92 * color, 1.055 * color.clamp_min(1e-8) ** (1 / 2.4) - 0.055) if linear else color
+    color = torch.from_numpy(np.array(scaled, np.float32)).nan_to_num(0.0).clamp(0, 1)
+    return linear_to_display(color) if linear else color
 
 
 def _joined(parts: list[Part]) -> Mesh:

@@ -3,7 +3,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen3d.renderers.frames import WORLD_TO_FRAME, frame_to_world, move_gaussians, rigid, world_to_frame
+from gen3d.renderers.frames import (
+    WORLD_TO_FRAME,
+    WORLD_TO_MESH_AXES,
+    frame_to_world,
+    move_gaussians,
+    rigid,
+    turn_mesh,
+    world_to_axes,
+    world_to_frame,
+)
+from gen3d.renderers.mesh import Mesh, vertex_normals
 from gen3d.renderers.quaternions import quaternion_to_matrix
 from gen3d.renderers.rendering import CHANNELS, RasterSettings, rasterize
 
@@ -41,6 +51,34 @@ def test_where_up_and_front_go(frame, up, front):
 def test_unknown_frame():
     with pytest.raises(ValueError, match="the frame 'left' is not known; choose one of gltf, ply, ydown, zup"):
         world_to_frame("left")
+    with pytest.raises(ValueError, match="the axes 'ydown' are not known; choose one of gltf, zup, ply, unity"):
+        world_to_axes("ydown")
+
+
+@pytest.mark.parametrize(
+    ("axes", "right", "up", "front"),
+    [
+        ("gltf", (1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        ("ply", (-1, 0, 0), (0, -1, 0), (0, 0, 1)),
+        ("zup", (1, 0, 0), (0, 0, 1), (0, -1, 0)),
+        ("unity", (-1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ],
+)
+def test_where_the_axes_of_meshes_go(axes, right, up, front):
+    assert [tuple(column) for column in world_to_axes(axes).T.tolist()] == [right, up, front]
+
+
+@pytest.mark.parametrize("axes", WORLD_TO_MESH_AXES)
+def test_meshes_turn_with_their_outside_and_back(axes):
+    generator = torch.Generator().manual_seed(1)
+    mesh = Mesh(torch.randn(9, 3, generator=generator), torch.arange(9).reshape(3, 3))
+    turn = world_to_axes(axes)
+    turned = turn_mesh(mesh, turn)
+    torch.testing.assert_close(turned.vertices, mesh.vertices @ turn.float().T)
+    torch.testing.assert_close(vertex_normals(turned), vertex_normals(mesh) @ turn.float().T)
+    back = turn_mesh(turned, turn.T)
+    assert torch.equal(back.vertices, mesh.vertices)
+    assert torch.equal(back.faces, mesh.faces)
 
 
 def random_similarity(seed):

@@ -5,6 +5,7 @@ import torch
 
 from gen3d.renderers.cameras import orbit
 from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.mesh import Mesh
 
 
 def random_splats(count: int, degree: int, seed: int = 0) -> Gaussians:
@@ -42,3 +43,33 @@ def psnr():
         return -10 * math.log10(max(float((a - b).square().mean()), 1e-20))
 
     return compare
+
+
+def box_mesh(*looks: str) -> Mesh:
+    """A closed box that looks different from every side and in every mirror: an atlas has cut it along its edges.
+
+    `looks` are any of "texture", "cutout" and "colors".
+    """
+    corner = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)]).float()
+    places = (corner - 0.5) * torch.tensor([0.5, 1.0, 0.7])
+    places[7] += torch.tensor([0.3, 0.2, 0.1])  # the corner at the right, on top, in front
+    sides = torch.tensor([[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]])
+    square = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    uvs = torch.stack([(square + torch.tensor([i % 3, i // 3])) / torch.tensor([3.0, 2.0]) for i in range(6)]).reshape(-1, 2)
+    faces = torch.cat([torch.tensor([[0, 1, 2], [0, 2, 3]]) + 4 * i for i in range(6)])
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.randint(0, 256, (8, 16, 4 if "cutout" in looks else 3), generator=generator) / 255
+    colors = torch.randint(0, 256, (24, 3), generator=generator) / 255
+    textured = bool({"texture", "cutout"} & set(looks))
+    return Mesh(
+        places[sides].reshape(-1, 3),
+        faces,
+        uvs if textured else None,
+        texture if textured else None,
+        colors if "colors" in looks else None,
+    )
+
+
+@pytest.fixture(scope="session")
+def box():
+    return box_mesh

@@ -1,4 +1,4 @@
-"""Files of strangers: whatever the bytes are, a reader gives splats or one sentence, and takes little memory."""
+"""Files of strangers: whatever the bytes are, a reader gives what it is for or one sentence, and takes little memory."""
 
 import io
 import tracemalloc
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from gen3d.errors import BadInput
 from gen3d.pipeline.formats import images
 from gen3d.pipeline.formats.contents import SplatContents, cleaned, finite
+from gen3d.pipeline.formats.mesh_files import MESH_FORMATS, write_mesh
+from gen3d.pipeline.formats.meshes import read_mesh
 from gen3d.pipeline.formats.registry import SPLAT_FORMATS
 
 WORDS = [
@@ -19,8 +21,15 @@ WORDS = [
     *(b"property list uchar int i\n", b"property uchar red\n", b"format ascii 1.0\n", b"binary_big_endian", b"ascii", b"-", b"\r", b"\0"),
     *(b"comment gen3d frame moon\n", b"comment gen3d\n", b"nan", b"1e999", b"\xff\xff\xff\xff", b"\x00\x00\xc0\x7f", b"\xc3\x28"),
 ]
+NUMBERS = [b"-1", b"99999999999", b"4294967295", b"1e999", b"1e200", b"nan", b"0", b"null", b"[]", b"{}", b'"a"', b"NaN", b"5121", b"5126"]
+OBJ_WORDS = [b"\nf 1 2 3 4\n", b"\nf 1//\n", b"\nf\n", b"\nv 1\n", b"\nusemtl x\n", b"\no x\n", b"\\\n", b"/", b" ", b"\n"]
 EDITS = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 40), st.one_of(st.sampled_from(WORDS), st.binary(max_size=8))), min_size=1, max_size=4
+)
+MESH_EDITS = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 12), st.one_of(st.sampled_from(WORDS + NUMBERS + OBJ_WORDS), st.binary(max_size=8))),
+    min_size=1,
+    max_size=3,
 )
 
 
@@ -92,3 +101,69 @@ def test_damaged_pictures(kind, edits):
         rgb, alpha = pixels
         assert rgb.dtype == torch.uint8
         assert alpha is None or alpha.shape == rgb.shape[:2]
+
+
+@pytest.fixture(scope="session")
+def mesh_folder(box, tmp_path_factory):
+    """Every mesh format with every look, and a place to damage them."""
+    folder = tmp_path_factory.mktemp("meshes")
+    for suffix in MESH_FORMATS:
+        for looks in ((), ("colors",), ("texture",), ("cutout", "colors")):
+            path = folder / f"{'-'.join(looks) or 'plain'}{suffix}"
+            write_mesh(path, box(*looks))
+            assert len(read_mesh(path).faces) == 12  # and what a reader imports takes its memory now
+    return folder
+
+
+def within_json(data: bytes, edits) -> bytes:
+    """A GLB with edits in its JSON and the lengths right, so that they are not all that is wrong."""
+    end = 20 + int.from_bytes(data[12:16], "little")
+    text = edited(data[20:end], edits)
+    text += b" " * (-len(text) % 4)
+    length = (20 + len(text) + len(data) - end).to_bytes(4, "little")
+    return data[:8] + length + len(text).to_bytes(4, "little") + data[16:20] + text + data[end:]
+
+
+@given(choice=st.integers(0, 100), edits=MESH_EDITS, in_json=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_damaged_meshes(mesh_folder, choice, edits, in_json):
+    files = sorted(path for path in mesh_folder.iterdir() if not path.stem.startswith("damaged"))
+    original = files[choice % len(files)]
+    data = original.read_bytes()
+    damaged = within_json(data, edits) if in_json and original.suffix == ".glb" else edited(data, edits)
+    target = mesh_folder / f"damaged{original.suffix}"
+    if original.suffix in (".mtl", ".png"):  # read through an OBJ
+        target = mesh_folder / "damaged.obj"
+        own, other = f"{original.stem}.mtl".encode(), b"damaged.mtl"
+        target.write_bytes(original.with_suffix(".obj").read_bytes().replace(own, other))
+        materials = damaged if original.suffix == ".mtl" else original.with_suffix(".mtl").read_bytes()
+        (mesh_folder / "damaged.mtl").write_bytes(materials.replace(f"{original.stem}.png".encode(), b"damaged.png"))
+        (mesh_folder / "damaged.png").write_bytes(damaged if original.suffix == ".png" else original.with_suffix(".png").read_bytes())
+    else:
+        target.write_bytes(damaged)
+    tracemalloc.start()
+    try:
+        mesh = result_or_none(lambda: read_mesh(target))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
+    if mesh is not None:
+        assert mesh.vertices.isfinite().all()
+        assert mesh.faces.numel()
+        assert 0 <= mesh.faces.min() <= mesh.faces.max() < len(mesh.vertices)
+        assert (mesh.texture is None) == (mesh.uvs is None)
+        if mesh.uvs is not None:
+            assert mesh.uvs.shape == (len(mesh.vertices), 2)
+            assert mesh.uvs.isfinite().all()
+        if mesh.colors is not None:
+            assert mesh.colors.shape == mesh.vertices.shape
+            assert 0 <= mesh.colors.min() <= mesh.colors.max() <= 1
+
+
+@given(suffix=st.sampled_from([".glb", ".gltf", ".obj", ".ply", ".stl"]), data=st.binary(min_size=1, max_size=300))
+@settings(max_examples=150, deadline=None)
+def test_arbitrary_bytes_as_meshes(mesh_folder, suffix, data):
+    path = mesh_folder / f"damaged{suffix}"
+    path.write_bytes(data)
+    result_or_none(lambda: read_mesh(path))

@@ -167,6 +167,26 @@ def document(index=2, count=3, *, x=0.0):
     return glb({**body, "meshes": [{"primitives": [primitive]}], "nodes": [{"mesh": 0}], "scenes": [{"nodes": [0]}], "scene": 0}, data)
 
 
+def changed(**parts):
+    """The single triangle with other parts of its document."""
+    data = document()
+    size = int.from_bytes(data[12:16], "little")
+    return glb({**json.loads(data[20 : 20 + size]), **parts}, data[28 + size :])
+
+
+TRIANGLES = {"attributes": {"POSITION": 0}, "indices": 1}
+HOSTILE = {
+    "zeros": changed(accessors=[{"componentType": 5126, "count": 3, "type": "VEC3"}] * 2),
+    "sparse": changed(accessors=[{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "sparse": {}}] * 2),
+    "negative": changed(accessors=[{"bufferView": 0, "componentType": 5126, "count": n, "type": "VEC3"} for n in (3, -(10**12))]),
+    "views": changed(bufferViews=[{"buffer": 0, "byteLength": 2**31}, {"buffer": 0, "byteLength": 48}]),
+    "circle": changed(nodes=[{"children": [1], "mesh": 0}, {"children": [0]}]),
+    "deep": changed(nodes=[*({"children": [i + 1], "mesh": 0} for i in range(5000)), {"mesh": 0}]),
+    "many": changed(nodes=[{"mesh": 0}], scenes=[{"nodes": [0] * 10**6}], meshes=[{"primitives": [TRIANGLES] * 30}]),
+    "number": changed(nodes=3),
+}
+
+
 def test_a_handmade_triangle_is_read(tmp_path):
     (tmp_path / "one.glb").write_bytes(document())
     assert read_mesh(tmp_path / "one.glb").faces.tolist() == [[0, 1, 2]]
@@ -182,7 +202,15 @@ def test_a_handmade_triangle_is_read(tmp_path):
         ("noise.glb", bytes(range(256)), "not a readable glb file"),
         ("cut.glb", document()[:-20], "not a readable glb file"),
         ("index.glb", document(index=7), "beyond its 3"),
-        ("count.glb", document(count=10**9), "not a readable glb file"),
+        ("count.glb", document(count=10**9), "12,000,000,060 bytes of numbers"),
+        ("zeros.glb", HOSTILE["zeros"], "compressed or sparse"),
+        ("sparse.glb", HOSTILE["sparse"], "compressed or sparse"),
+        ("negative.glb", HOSTILE["negative"], "promises 12,000,000,000,084 bytes"),
+        ("views.glb", HOSTILE["views"], "promises 2,147,483,744 bytes"),
+        ("circle.glb", HOSTILE["circle"], "more than 200 deep, or in a circle"),
+        ("deep.glb", HOSTILE["deep"], "more than 200 deep, or in a circle"),
+        ("many.glb", HOSTILE["many"], "180,000,180 vertices and indices"),
+        ("number.glb", HOSTILE["number"], "not a readable glb file"),
         ("nan.glb", document(x=float("nan")), "not finite"),
         ("none.glb", glb({"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}), "no faces"),
         ("points.obj", b"v 0 0 0\nv 1 0 0\n", "points.obj"),
@@ -265,3 +293,14 @@ def test_large_files_are_measured_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(meshes.Path, "read_bytes", lambda _: pytest.fail("the file was read"))
     with pytest.raises(BadInput, match="at most 1,073,741,824 are read"):
         read_mesh(tmp_path / "huge.glb")
+
+
+def test_files_beside_are_measured_together(tmp_path, monkeypatch):
+    (tmp_path / "part.bin").write_bytes(bytes(100))
+    (tmp_path / "many.gltf").write_text(json.dumps({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 100, "uri": "part.bin"}] * 9}))
+    monkeypatch.setattr(meshes, "LIMIT", 1000)
+    with pytest.raises(BadInput, match=r"no faces|not a readable"):
+        read_mesh(tmp_path / "many.gltf")
+    monkeypatch.setattr(meshes, "LIMIT", 899)
+    with pytest.raises(BadInput, match="100 bytes and at most 99 are read"):
+        read_mesh(tmp_path / "many.gltf")
