@@ -22,6 +22,7 @@ from gen3d.pipeline.configuration import as_yaml, did_you_mean
 VERBS: dict[str, tuple[str, str]] = {
     "photos": ("gen3d.cli.photos", "a folder of photos with cameras becomes splats"),
     "resume": ("gen3d.cli.resume", "continue a run that was cut off"),
+    "mesh": ("gen3d.cli.mesh", "a textured mesh of a run or a splat file: GLB, OBJ, PLY, STL"),
     "render": ("gen3d.cli.render", "draw splats: a turntable video, a contact sheet, stills, depth"),
     "export": ("gen3d.cli.export", "write splats in other formats and frames"),
     "info": ("gen3d.cli.info", "what is in a splat file or a run"),

@@ -73,7 +73,7 @@ class Parser:
             UsageError: a flag, key or value is not known or not of its type.
             BadInput: a --config file cannot be read.
         """
-        words = _underscored(arguments)
+        words = self._switched(_underscored(arguments))
         if self._has_presets:
             self.flags.set_defaults(flatten(self._layered(words)))
         values = strip_meta(self.flags.parse_args(words)).as_dict()
@@ -84,6 +84,12 @@ class Parser:
             if not values[name] and not values.get("print_config"):
                 raise UsageError(f"gen3d {self._verb} needs {name.upper()}; see gen3d {self._verb} --help")
         return SimpleNamespace(**values)
+
+    def _switched(self, words: list[str]) -> list[str]:
+        """The words with "true" after every flag of a yes-or-no setting that stands alone."""
+        switches = {f"--{name}" for name, value in flatten(self._kind()).items() if isinstance(value, bool)} if self._kind else set()
+        alone = [word in switches and (words[at + 1 : at + 2] or ["--"])[0] not in ("true", "false") for at, word in enumerate(words)]
+        return [each for word, single in zip(words, alone, strict=True) for each in ((word, "true") if single else (word,))]
 
     def _layered(self, words: list[str]) -> Any:
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

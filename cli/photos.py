@@ -1,6 +1,7 @@
 """`gen3d photos`: a folder of photos with cameras becomes splats."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ def configure(parser: Parser) -> None:
     """Add the flags."""
     parser.add_input("folder", "photos with a transforms.json or a COLMAP model")
     parser.add_run()
+    parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
     parser.add_settings(PhotosSettings, presets=True)
 
 
@@ -27,9 +29,12 @@ def execute(options: SimpleNamespace) -> Report:
     if not os.path.isdir(folder):
         reason = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise BadInput(f"{folder} {reason}; give the folder of the photos")
+    settings = options.settings
+    if options.no_mesh:
+        settings = replace(settings, mesh=replace(settings.mesh, method="none"))
     from gen3d.pipeline.stages.photos import photos_to_3d
 
-    run = Run.create(options.out, "photos", options.settings, inputs=[folder.resolve()], overwrite=options.overwrite)
+    run = Run.create(options.out, "photos", settings, inputs=[folder.resolve()], overwrite=options.overwrite)
     with recording(run, quiet=options.quiet) as progress:
-        photos_to_3d(folder, options.settings, run, progress)
+        photos_to_3d(folder, settings, run, progress)
     return run_report(run)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gen3d.cli.failures import explained
 from gen3d.cli.parser import Parser
@@ -15,7 +15,8 @@ from gen3d.files import read_json
 from gen3d.pipeline.run import Run
 
 MODEL = Path("exports") / "model.ply"
-RESULTS = (MODEL, Path("previews") / "turntable.mp4", Path("previews") / "contact_sheet.png", Path("metrics.json"), Path("run.json"))
+MESH = Path("exports") / "mesh.glb"
+RESULTS = (MODEL, MESH, Path("previews") / "turntable.mp4", Path("previews") / "contact_sheet.png", Path("metrics.json"), Path("run.json"))
 
 
 @contextmanager
@@ -34,7 +35,9 @@ def run_report(run: Run) -> Report:
     metrics = mean_metrics(run)
     seconds = sum(run.manifest.stages.values())
     words = describe(metrics)
+    mesh = run.manifest.mesh
     lines = [f"done in {seconds:.0f} s" + (f": {words}" if words else ""), *(f"  {short(file)}" for file in files)]
+    lines += [f"mesh: {mesh_words(mesh)}"] if mesh else []
     lines += [f"note: {note}" for note in run.manifest.notes]
     facts = {
         "verb": run.manifest.verb,
@@ -42,9 +45,20 @@ def run_report(run: Run) -> Report:
         "seconds": round(seconds, 3),
         "files": {file.name: file for file in files},
         "metrics": metrics,
+        "mesh": mesh,
         "notes": run.manifest.notes,
     }
     return Report(facts, "\n".join(lines))
+
+
+def mesh_words(facts: dict[str, Any]) -> str:
+    """The report of a mesh in a line."""
+    figures = facts.get("report", {})
+    closed = "watertight" if figures.get("watertight") else "open"
+    counts = f"{figures.get('faces', 0):,} faces, {closed}, {figures.get('components', 0)} parts, Euler number {figures.get('euler', 0)}"
+    area = f"area {figures.get('area', 0):.4g}, {figures.get('degenerate', 0)} degenerate faces"
+    psnr = facts.get("render_back_psnr")
+    return f"{counts}, {area}" + (f", {psnr:.1f} dB against the splats" if psnr is not None else "")
 
 
 def mean_metrics(run: Run) -> dict[str, float]:

@@ -39,6 +39,7 @@ class Manifest:
         frame: the world frame of the results.
         world_from_source: rows of the 4x4 transform from the frame of the input to that of the results; empty for none.
         unit: what one scene unit is, such as metre.
+        mesh: how the mesh in exports was made, its report, and how well it shows the splats; empty for none.
         budgets: steps by stage that budgets in seconds were turned into.
         notes: what the user should know about the result.
     """
@@ -58,6 +59,7 @@ class Manifest:
     frame: str = "gltf"
     unit: str = "unitless"
     world_from_source: tuple[list[float], ...] = ()
+    mesh: dict[str, Any] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

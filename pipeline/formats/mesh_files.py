@@ -84,14 +84,7 @@ def write_mesh(path: str | Path, mesh: Mesh, *, axes: str | None = None, unit: s
         Gen3DError: the mesh has no faces or is broken, or the file cannot be written.
     """
     target = Path(path)
-    kind = MESH_FORMATS.get(target.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{target} does not end in {' or '.join(MESH_FORMATS)}, the mesh files that are written; rename it")
-    axes = axes or kind.axes
-    if axes not in WORLD_TO_MESH_AXES:
-        raise UsageError(f"the axes {axes!r} are not known; choose one of {', '.join(WORLD_TO_MESH_AXES)}")
-    if kind.fixed and axes != kind.axes:
-        raise UsageError(f"{target} cannot have the axes {axes}: glTF is +Y up by its standard and every program turns it; leave them out")
+    kind, axes = check_target(target, axes)
     turned = turn_mesh(_checked(mesh, target), world_to_axes(axes))
     gaps, edges = open_edges(turned)
     if gaps and kind.solid and not force:
@@ -106,6 +99,23 @@ def write_mesh(path: str | Path, mesh: Mesh, *, axes: str | None = None, unit: s
             stack.enter_context(atomic_path(target.with_name(name))).write_bytes(content)
     size = sum(map(len, (encoded.content, *encoded.beside.values())))
     return MeshFileFacts(kind.name, len(mesh.vertices), len(mesh.faces), axes, size, encoded.comments)
+
+
+def check_target(path: Path, axes: str | None) -> tuple[MeshFormat, str]:
+    """The format of a file and its axes, before any work is done for it.
+
+    Raises:
+        UsageError: the suffix or the axes are not known or do not go together.
+    """
+    kind = MESH_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{path} does not end in {' or '.join(MESH_FORMATS)}, the mesh files that are written; rename it")
+    axes = axes or kind.axes
+    if axes not in WORLD_TO_MESH_AXES:
+        raise UsageError(f"the axes {axes!r} are not known; choose one of {', '.join(WORLD_TO_MESH_AXES)}")
+    if kind.fixed and axes != kind.axes:
+        raise UsageError(f"{path} cannot have the axes {axes}: glTF is +Y up by its standard and every program turns it; leave them out")
+    return kind, axes
 
 
 def _checked(mesh: Mesh, path: Path) -> Mesh:

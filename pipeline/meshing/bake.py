@@ -1,4 +1,4 @@
-"""Colours of pictures onto the texture of a mesh."""
+"""Colours of pictures onto a mesh: its texture, or its vertices."""
 
 from dataclasses import replace
 
@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.meshing.pictures import Pictures
+from gen3d.pipeline.meshing.projecting import project_points
 from gen3d.pipeline.meshing.texels import Texels, find_texels
-from gen3d.renderers.mesh import Mesh
+from gen3d.renderers.mesh import Mesh, vertex_normals
 
 BEST = 4  # views that a texel is the mean of
 SHARPNESS = 4  # exponent of the cosine between normal and viewing direction
@@ -39,21 +40,45 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
     """
     texels = find_texels(mesh, size)
     corners = mesh.vertices[mesh.faces]
-    points = texels.between(corners)
     normals = functional.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1)[texels.face]
-    extent = float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
+    colors, seen = _colors(texels.between(corners), normals, pictures, _extent(mesh))
+    return replace(mesh, texture=_spread(texels, colors, size), colors=None), seen
+
+
+def paint(mesh: Mesh, pictures: Pictures) -> tuple[Mesh, float]:
+    """The mesh with vertex colours from pictures, as `bake` finds them for texels, and the share of the vertices that some picture sees.
+
+    Args:
+        mesh: its texture is dropped.
+        pictures: what it looks like.
+
+    Raises:
+        BadInput: no picture sees any of it.
+    """
+    colors, seen = _colors(mesh.vertices, vertex_normals(mesh), pictures, _extent(mesh))
+    return Mesh(mesh.vertices, mesh.faces, colors=colors), seen
+
+
+def _extent(mesh: Mesh) -> float:
+    return float((mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm())
+
+
+def _colors(
+    points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], pictures: Pictures, extent: float
+) -> tuple[Float[Tensor, "n 3"], float]:
+    """What points on a surface look like, and the share of them that some picture sees."""
     depths = _depths_around(pictures.depth)
     chunks = zip(points.split(AT_ONCE), normals.split(AT_ONCE), strict=True)
     parts = [_look_up(some, facing, pictures, depths, TOLERANCE * extent) for some, facing in chunks]
     colors, weights = (torch.cat(values) for values in zip(*parts, strict=True))
     seen = (weights > 0).numpy()
     if not seen.any():
-        raise BadInput("no picture sees the mesh, so it gets no texture; are mesh and cameras in the same frame?")
+        raise BadInput("no picture sees the mesh, so it gets no colours; are mesh and cameras in the same frame?")
     if not seen.all():
         places = torch.cat([points, TURN * extent * normals], 1).numpy()
         _, closest = cKDTree(places[seen]).query(places[~seen])
         colors[~seen] = colors[seen][torch.from_numpy(closest)]
-    return replace(mesh, texture=_spread(texels, colors, size), colors=None), float(seen.mean())
+    return colors, float(seen.mean())
 
 
 def _depths_around(depth: Float[Tensor, "v h w"]) -> Float[Tensor, "v 2 h w"]:
@@ -67,17 +92,13 @@ def _look_up(
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Weighted mean colour of the best views, and the sum of their weights, 0 where there is none."""
     cameras = pictures.cameras
-    pose = cameras.world_to_camera
-    inside = points @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
-    depth = inside[..., 2]
-    pixels = (inside / depth[..., None].clamp_min(1e-9)) @ cameras.intrinsics.mT
-    grid = 2 * pixels[..., :2] / pixels.new_tensor([cameras.width, cameras.height]) - 1
+    grid, depth = project_points(points, cameras)
     around = functional.grid_sample(depths, grid[:, None], mode="nearest", align_corners=False)[:, :, 0]
     met = (around[:, 0] > depth - reach) & (around[:, 1] < depth + reach) & (around[:, 0] > 0)
     towards = functional.normalize(cameras.positions[:, None] - points, dim=-1)
     cosine = (towards * normals).sum(-1).clamp_min(0)
     visible = met & (depth > 0) & (grid.abs() < 1).all(-1)
-    weight, best = (cosine**SHARPNESS * visible).topk(min(BEST, len(pose)), 0)
+    weight, best = (cosine**SHARPNESS * visible).topk(min(BEST, len(depth)), 0)
     colors = functional.grid_sample(pictures.rgb.movedim(-1, 1), grid[:, None], align_corners=False, padding_mode="border")[:, :, 0]
     chosen = colors.gather(0, best[:, None].expand(-1, 3, -1))
     total = weight.sum(0)

@@ -10,7 +10,7 @@ from gen3d.optional import require
 from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.renderers.mesh import Mesh
 
-TRUNCATION = 4.0  # voxels in front of and behind a depth that it tells something about
+TRUNCATION = 6.0  # voxels in front of and behind a depth that it tells something about; fewer leave holes where depths are noisy
 BLOCK = 8  # voxels along a block's side
 FIRST_BLOCKS = 10_000  # the table grows by itself
 VIEWS_NEEDED = 2.0  # of a voxel that a face lies on, or all where there are fewer

@@ -14,6 +14,7 @@ from gen3d.pipeline.scenes.scene import Scene
 from gen3d.pipeline.scenes.transforms import write_transforms
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.fit_splats import FitSplats
+from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.results import Evaluate, Export, Preview
 from gen3d.pipeline.stages.settings import PhotosSettings
 from gen3d.pipeline.stages.state import PhotosState
@@ -35,7 +36,7 @@ def photos_to_3d(
         progress: told what happens; None for silence.
 
     Returns:
-        the splats in the world frame. The run folder holds exports/model.ply, metrics.json and previews/.
+        the splats in the world frame. The run folder holds exports/model.ply, exports/mesh.glb, metrics.json and previews/.
 
     Raises:
         BadInput: the folder, a photo or a camera breaks a rule.
@@ -56,6 +57,7 @@ def photos_to_3d(
         Export(run),
         Evaluate(run, machine, raster),
         Preview(run, machine, raster),
+        MakeMesh(run, settings.mesh, machine),
     ]
     state = run_chain(stages, PhotosState(scene), run, progress)
     return Asset(state.fitted, provenance={"verb": "photos", "run": str(run.folder), "seed": settings.seed})

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gen3d.pipeline.fitting.settings import FittingSettings
+from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
@@ -20,6 +21,7 @@ class PhotosSettings:
         devices: number of processes that share the views.
         backend: rasterizer: auto, gsplat, native or reference.
         fitting: the optimisation.
+        mesh: the textured mesh that is made of the result; method none makes none.
     """
 
     max_size: int = 800
@@ -30,6 +32,7 @@ class PhotosSettings:
     devices: int = 1
     backend: str = "auto"
     fitting: FittingSettings = field(default_factory=FittingSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
 
     def __post_init__(self) -> None:
         check_choices(self, format=("auto", "transforms", "colmap"))

@@ -39,7 +39,7 @@ def test_nothing_stays_nothing():
 
 
 def test_fewer_faces_keep_shape_closure_and_colours():
-    pytest.importorskip("fast_simplification", reason="fast-simplification is not installed")
+    pytest.importorskip("open3d", reason="open3d is not installed")
     full = ball(subdivisions=5)
     small = decimate(full, 1_000)
     facts = report(small)
@@ -54,6 +54,6 @@ def test_fewer_faces_keep_shape_closure_and_colours():
 def test_too_few_faces_and_a_missing_package_are_said(monkeypatch):
     with pytest.raises(ValueError, match="faces is 3; the smallest closed mesh has 4"):
         decimate(ball(), 3)
-    monkeypatch.setitem(sys.modules, "fast_simplification", None)
-    with pytest.raises(MissingDependency, match="simplifying meshes needs the package fast_simplification"):
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    with pytest.raises(MissingDependency, match="simplifying meshes needs the package open3d"):
         decimate(ball(), 100)
