@@ -1,4 +1,4 @@
-"""`gen3d info`: what is in a splat file or a run."""
+"""`gen3d info`: what is in a splat file, a mesh file or a run."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from gen3d.pipeline.run import Run
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("source", "a run folder or a splat file")
+    parser.add_input("source", "a run folder, a splat file or a mesh file")
     parser.flags.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
 
 
@@ -21,7 +21,9 @@ def execute(options: SimpleNamespace) -> Report:
     """Read and describe."""
     source = existing(options.source)
     if not source.is_dir():
-        facts = _splats(source, options.frame)
+        from gen3d.pipeline.formats.meshes import is_mesh
+
+        facts = (_mesh if is_mesh(source) else _splats)(source, options.frame)
         return Report({"file": source, **facts}, table([("file", short(source)), *_rows(facts)]))
     run = Run.open(source)
     facts = {"run": run.folder, "manifest": asdict(run.manifest), "metrics": mean_metrics(run)}
@@ -44,6 +46,23 @@ def _splats(path: Path, frame: str | None) -> dict[str, Any]:
         "centre": [round(value, 4) for value in gaussians.means.mean(0).tolist()],
         "median_scale": round(gaussians.scales.median().item(), 6),
         "median_opacity": round(gaussians.opacities.median().item(), 4),
+    }
+
+
+def _mesh(path: Path, axes: str | None) -> dict[str, Any]:
+    from gen3d.pipeline.formats.meshes import read_mesh
+    from gen3d.pipeline.meshing.report import report
+
+    mesh = read_mesh(path, axes=axes)
+    lower, upper = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    colours = [name for name, part in (("texture", mesh.texture), ("vertex colours", mesh.colors)) if part is not None]
+    return {
+        "bytes": path.stat().st_size,
+        **asdict(report(mesh)),
+        "colours": " and ".join(colours) or "none",
+        "texture_size": [] if mesh.texture is None else list(mesh.texture.shape[1::-1]),
+        "lower_corner": [round(value, 4) for value in lower.tolist()],
+        "upper_corner": [round(value, 4) for value in upper.tolist()],
     }
 
 

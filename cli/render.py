@@ -1,4 +1,4 @@
-"""`gen3d render`: a turntable video, a contact sheet, stills and depth of splats."""
+"""`gen3d render`: a turntable video, a contact sheet, stills and depth of splats or of a mesh."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,24 +12,25 @@ from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
 from gen3d.cli.runs import add_drawing, may_write, splat_file
 from gen3d.errors import BadInput, UsageError
-from gen3d.pipeline.configuration import override, read_layer
-from gen3d.pipeline.stages.settings import PhotosSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gen3d.renderers.cameras import Cameras
-    from gen3d.renderers.gaussians import Gaussians
-    from gen3d.renderers.rendering import RasterSettings, Rendering
+    from gen3d.renderers.mesh_renderer import MeshRendering
+    from gen3d.renderers.rendering import Rendering
+
+    Draw = Callable[[Cameras], Rendering | MeshRendering]
 
 SMALLER = "--size 256, --views 24 or leaving --depth out"
 COLORS = {"black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5), "white": (1.0, 1.0, 1.0)}
 SHEET_VIEWS = 12
+RAYS = 3  # of a mesh, along each side of a pixel
 
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("source", "a run folder or a splat file")
+    parser.add_input("source", "a run folder, a splat file or a mesh file")
     group = parser.flags.add_argument_group("pictures")
     group.add_argument("--out", type=str, help="folder of the pictures; a new one in the run's previews, or below outputs")
     group.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
@@ -62,27 +63,13 @@ def execute(options: SimpleNamespace) -> Report:
 
 
 def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], Path]) -> None:
-    import torch
-
-    from gen3d.pipeline.fitting.machine import choose_device
     from gen3d.pipeline.formats.images import contact_sheet, write_image
-    from gen3d.pipeline.formats.registry import read_gaussians
+    from gen3d.pipeline.formats.meshes import is_mesh
     from gen3d.pipeline.formats.video import write_video
-    from gen3d.renderers.rendering import rasterize
 
-    device = choose_device(options.device, options.backend)
-    gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
-    cameras, behind = _cameras(options, gaussians)
-    draw = partial(
-        rasterize,
-        gaussians,
-        background=torch.tensor(_color(options.background, behind)),
-        channels=("rgb", "alpha", "depth") if options.depth else ("rgb", "alpha"),
-        settings=_raster_settings(Path(options.source)),
-        backend=options.backend,
-    )
+    draw, cameras = (_mesh if is_mesh(source) else _splats)(options, source)
     with Bar(quiet=options.quiet) as progress:
-        pictures = _pictures(draw, cameras, progress)
+        pictures = _pictures(draw, cameras, progress, with_depth=options.depth)
     for kind, images in pictures.items():
         write_video(files["turntable.mp4", kind], images, fps=options.fps)
         chosen = _spread(options.views, min(SHEET_VIEWS, options.views))
@@ -92,19 +79,44 @@ def _draw(options: SimpleNamespace, source: Path, files: dict[tuple[str, str], P
             write_image(files[f"still_{index:02d}.png", kind], images[view].float() / 255)
 
 
-def _raster_settings(source: Path) -> "RasterSettings":
-    """Those that a run was fitted with, the defaults for a file."""
-    from gen3d.renderers.rendering import RasterSettings
+def _splats(options: SimpleNamespace, source: Path) -> "tuple[Draw, Cameras]":
+    """How splats are drawn, and from where."""
+    import torch
 
-    if not source.is_dir():
-        return RasterSettings()
-    config = source / "config.yaml"
-    # Not Run.settings: it refuses the runs of versions that knew fewer settings, which only matters to a job that goes on.
-    settings = override(PhotosSettings(), read_layer(config), str(config))
-    return RasterSettings(antialias=settings.fitting.antialias)
+    from gen3d.pipeline.fitting.machine import choose_device
+    from gen3d.pipeline.formats.registry import read_gaussians
+    from gen3d.pipeline.paths import robust_box
+    from gen3d.pipeline.stages.make_mesh import run_raster
+    from gen3d.renderers.rendering import RasterSettings, rasterize
+
+    device = choose_device(options.device, options.backend)
+    gaussians = read_gaussians(source, frame=options.frame)[0].to(device)
+    cameras, behind = _cameras(options, robust_box(gaussians))
+    given = Path(options.source)
+    draw = partial(
+        rasterize,
+        gaussians,
+        background=torch.tensor(_color(options.background, behind)),
+        channels=("rgb", "alpha", "depth") if options.depth else ("rgb", "alpha"),
+        settings=run_raster(given) if given.is_dir() else RasterSettings(),
+        backend=options.backend,
+    )
+    return draw, cameras.to(device)
 
 
-def _pictures(draw: "Callable[[Cameras], Rendering]", cameras: "Cameras", progress: Bar) -> dict[str, "Tensor"]:
+def _mesh(options: SimpleNamespace, source: Path) -> "tuple[Draw, Cameras]":
+    """How a mesh is drawn, and from where."""
+    import torch
+
+    from gen3d.pipeline.formats.meshes import read_mesh
+    from gen3d.renderers.mesh_renderer import render_mesh
+
+    mesh = read_mesh(source, axes=options.frame)
+    cameras, behind = _cameras(options, (mesh.vertices.amin(0), mesh.vertices.amax(0)))
+    return partial(render_mesh, mesh, background=torch.tensor(_color(options.background, behind)), supersample=RAYS), cameras
+
+
+def _pictures(draw: "Draw", cameras: "Cameras", progress: Bar, *, with_depth: bool) -> dict[str, "Tensor"]:
     """Every view as uint8 `[v, h, w, 3]`: the colours, and the depth under one scale where it is drawn."""
     import torch
 
@@ -117,26 +129,27 @@ def _pictures(draw: "Callable[[Cameras], Rendering]", cameras: "Cameras", progre
         with torch.no_grad():
             view = draw(cameras.select([index]))
         colors.append(to_uint8(view.rgb[0]).cpu())
-        if view.depth is not None:
+        if with_depth:
+            assert view.depth is not None  # for the type checker
             depths.append(view.depth[0].cpu())
             alphas.append(view.alpha[0].cpu())
         progress.advance(index + 1)
     progress.finish()
     pictures = {"": torch.stack(colors)}
-    if depths:
+    if with_depth:
         pictures["_depth"] = to_uint8(colorize_depth(torch.stack(depths), torch.stack(alphas)))
     return pictures
 
 
-def _cameras(options: SimpleNamespace, gaussians: "Gaussians") -> tuple["Cameras", tuple[float, ...]]:
-    """The views of the path, and the colour that belongs behind the splats there."""
+def _cameras(options: SimpleNamespace, box: "tuple[Tensor, Tensor]") -> tuple["Cameras", tuple[float, ...]]:
+    """The views of the path, and the colour that belongs behind the thing there."""
     from gen3d.pipeline.paths import around_scene, turntable
     from gen3d.pipeline.scenes.transforms import are_cut_out, read_cameras
 
     poses = Path(options.source) / "cameras" / "transforms.json"
     along_photos = options.path == "photos" or (options.path == "auto" and poses.is_file())
     if not along_photos:
-        cameras = turntable(gaussians, options.views, width=options.size, height=options.size, elevation=options.elevation)
+        cameras = turntable(box, options.views, width=options.size, height=options.size, elevation=options.elevation)
         return cameras, COLORS["white"]
     if not poses.is_file():
         raise BadInput(f"{poses} does not exist, so there are no photos to follow; choose --path turntable")

@@ -77,7 +77,7 @@ def existing(path: str | Path) -> Path:
         BadInput: there is nothing.
     """
     if not os.path.exists(path):  # False also for names that no file system takes, where pathlib raises
-        raise BadInput(f"{path} does not exist; give a run folder or a splat file")
+        raise BadInput(f"{path} does not exist; give a run folder or a file")
     return Path(path)
 
 

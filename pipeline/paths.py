@@ -27,21 +27,27 @@ def robust_box(gaussians: Gaussians) -> tuple[Float[Tensor, " 3"], Float[Tensor,
 
 
 def turntable(
-    gaussians: Gaussians, count: int, *, width: int = 512, height: int = 512, elevation: float = 15.0, fov: float = 40.0
+    box: tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]],
+    count: int,
+    *,
+    width: int = 512,
+    height: int = 512,
+    elevation: float = 15.0,
+    fov: float = 40.0,
 ) -> Cameras:
-    """One turn around an object, starting at its front, as near as its robust box stays in every picture.
+    """One turn around an object, starting at its front, as near as its box stays in every picture.
 
     Args:
-        gaussians: unbatched splats in the world frame.
+        box: lower and upper corner of the object in the world frame, such as `robust_box` of its splats.
         count: number of views; the one after the last would be the first again.
         width: pixels.
         height: pixels.
         elevation: degrees above the horizon.
         fov: field of view of the longer side in degrees.
     """
-    if not gaussians.count or count < 1:
-        raise ValueError(f"a turntable of {count} views around {gaussians.count} splats is empty; both must be at least 1")
-    lower, upper = (corner.detach().cpu() for corner in robust_box(gaussians))
+    if count < 1:
+        raise ValueError(f"a turntable of {count} views is empty; at least 1 is needed")
+    lower, upper = (corner.detach().cpu() for corner in box)
     tangent = torch.tensor([width, height]) / max(width, height) * math.tan(math.radians(fov) / 2)
     angles = torch.arange(count) * (360 / count)
     around = partial(
@@ -58,7 +64,7 @@ def turntable(
     x_y, z = (corners @ turns.mT).split([2, 1], -1)
     # A corner is inside the picture when |x| / tangent <= distance + z.
     distance = float((x_y.abs() / tangent - z).max())
-    return around(radius=MARGIN * distance or 1.0).to(gaussians.means.device)
+    return around(radius=MARGIN * distance or 1.0)
 
 
 def focus_point(cameras: Cameras) -> Float[Tensor, " 3"]:

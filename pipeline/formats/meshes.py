@@ -24,6 +24,7 @@ from gen3d.renderers.mesh import Mesh, sample_texture
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 GLTF = SUFFIXES[:2]
 LIMIT = 1024**3
+PLY_HEADER = 65_536  # bytes that are looked through for the elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,23 @@ class Part:
     texture: Tensor | None
     digest: str | None
     colors: Tensor | None
+
+
+def is_mesh(path: str | Path) -> bool:
+    """Whether a file holds a surface rather than splats, by its suffix and, as PLY may be either, by its header.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    source = Path(path)
+    if source.suffix.lower() != ".ply":
+        return source.suffix.lower() in SUFFIXES
+    try:
+        with source.open("rb") as stream:
+            header = stream.read(PLY_HEADER)
+    except OSError as error:
+        raise BadInput(f"{source} cannot be read: {error.strerror or error}; check the path") from error
+    return b"\nelement face" in header.split(b"end_header")[0]
 
 
 def read_mesh(path: str | Path, axes: str | None = None) -> Mesh:

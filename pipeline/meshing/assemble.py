@@ -155,7 +155,9 @@ def _job(
     raster = None if origin is None else origin.raster
     pictures = take_pictures(gaussians, cameras, footprint=footprint, raster=raster, backend=backend)
     if not bool((pictures.depth > 0).any()):
-        raise BadInput("the splats cover no pixel of any picture by more than half, so they show no surface; are they too small or too faint?")
+        raise BadInput(
+            "the splats cover no pixel of any picture by more than half, so they show no surface; are they too small or too faint?"
+        )
     if box is not None:
         pictures = cropped(pictures, box)
     voxel = float((upper - lower).norm()) / settings.resolution
@@ -203,7 +205,11 @@ def _coloured(mesh: Mesh, pictures: Pictures, settings: MeshSettings, facts: dic
     if find_spec("embreex") is None:
         notes.append("embreex is not installed, so the vertices keep the colours of the surface's own method")
         return mesh
-    few = pictures.select(sorted({index * len(pictures.depth) // BAKED for index in range(BAKED)})) if len(pictures.depth) > BAKED else pictures
+    few = (
+        pictures.select(sorted({index * len(pictures.depth) // BAKED for index in range(BAKED)}))
+        if len(pictures.depth) > BAKED
+        else pictures
+    )
     seen = traced(few, mesh)
     if settings.texture and find_spec("xatlas") is None:
         notes.append("xatlas is not installed, so the mesh has vertex colours and no texture")

@@ -40,8 +40,7 @@ def best_forward(extract: Callable[[Pictures], Mesh], pictures: Pictures, voxel:
     Returns:
         the mesh, and the distance in scene units.
     """
-    views = len(pictures.depth)
-    few = pictures.select(sorted({index * views // COMPARED for index in range(min(COMPARED, views))}))
+    few = pictures.spread(COMPARED)
     tried: dict[float, tuple[float, Mesh]] = {}
 
     def error(forward: float) -> float:

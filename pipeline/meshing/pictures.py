@@ -38,6 +38,15 @@ class Pictures:
         """Some of the views."""
         return Pictures(self.cameras.select(views), self.rgb[views], self.depth[views])
 
+    def spread(self, count: int) -> "Pictures":
+        """At most `count` of the views, evenly chosen."""
+        return self.select(spread_indices(len(self.depth), count))
+
+
+def spread_indices(total: int, count: int) -> list[int]:
+    """At most `count` of the numbers below `total`, at about equal distances."""
+    return sorted({index * total // count for index in range(count)})
+
 
 def views_around(gaussians: Gaussians, count: int, *, size: int, turn: float = 0.0) -> Cameras:
     """Views spread over the whole sphere, as near as the sphere around the splats' robust box stays in every picture.
@@ -107,6 +116,4 @@ def drawings(
     distances = ((lower + upper) / 2 - cameras.positions).norm(dim=-1)
     for view, pixel in enumerate((distances / cameras.intrinsics[:, 0, 0]).tolist()):
         widened = replace(raster, eps2d=raster.eps2d * max(1.0, footprint / max(pixel, 1e-12)) ** 2)
-        yield rasterize(
-            gaussians, cameras.select([view]), background=background, channels=channels, settings=widened, backend=backend
-        )
+        yield rasterize(gaussians, cameras.select([view]), background=background, channels=channels, settings=widened, backend=backend)

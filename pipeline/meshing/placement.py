@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.pipeline.meshing.pictures import Pictures
+from gen3d.pipeline.meshing.pictures import Pictures, spread_indices
 from gen3d.pipeline.meshing.projecting import project_points
 from gen3d.pipeline.paths import OPAQUE, robust_box
 from gen3d.renderers.cameras import Cameras
@@ -49,8 +49,7 @@ def held_out(cameras: Cameras) -> tuple[Cameras, Cameras]:
 
 def spread_views(cameras: Cameras, count: int, *, size: int) -> Cameras:
     """At most `count` of the cameras, evenly chosen, with pictures of at most `size` pixels along the longer side."""
-    total = cameras.shape[0]
-    chosen = cameras.select(sorted({index * total // count for index in range(count)})) if total > count else cameras
+    chosen = cameras.select(spread_indices(cameras.shape[0], count))
     scale = min(1.0, size / max(cameras.width, cameras.height))
     return chosen.resized(max(1, round(cameras.width * scale)), max(1, round(cameras.height * scale)))
 

@@ -34,8 +34,9 @@ def winding_numbers(points: Float[Tensor, "s 3"], areas: Float[Tensor, "s 3"], s
     flux = flux.view(*shape, 3)
     sources = sum((flux[..., axis].roll(1, axis) - flux[..., axis].roll(-1, axis)) / 2 for axis in range(3))
     spectrum = torch.fft.rfftn(sources)
-    for_axes = [torch.fft.fftfreq(shape[0])[:, None, None], torch.fft.fftfreq(shape[1])[:, None], torch.fft.rfftfreq(shape[2])]
-    laplacian = sum(2 * torch.cos(2 * math.pi * frequency) - 2 for frequency in for_axes)
+    frequencies = [torch.fft.fftfreq(shape[0])[:, None, None], torch.fft.fftfreq(shape[1])[:, None], torch.fft.rfftfreq(shape[2])]
+    x, y, z = (2 * torch.cos(2 * math.pi * frequency) - 2 for frequency in frequencies)
+    laplacian = x + y + z
     laplacian[0, 0, 0] = 1
     winding = torch.fft.irfftn(spectrum / laplacian, s=shape)
     return winding - torch.stack([winding[0].mean(), winding[:, 0].mean(), winding[:, :, 0].mean()]).mean()

@@ -52,7 +52,7 @@ def antialiased(run):
 def test_what_does_not_exist_is_said_first(gen3d, tmp_path, monkeypatch, words, name):
     monkeypatch.chdir(tmp_path)
     verb, *flags = words
-    assert gen3d(verb, name, *flags) == (6, "", f"error: {name} does not exist; give a run folder or a splat file\n")
+    assert gen3d(verb, name, *flags) == (6, "", f"error: {name} does not exist; give a run folder or a file\n")
 
 
 class TestExport:

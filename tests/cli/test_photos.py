@@ -13,12 +13,12 @@ import pytest
 from gen3d.cli.main import main
 from gen3d.pipeline.formats.registry import read_gaussians
 
-FAST = ["--holdout", "4", "--fitting.densify.cap", "400", "--fitting.initial-splats", "200", "--fitting.densify.every", "20", "-q"]
+FAST = ["--no-mesh", "--holdout", "4", "--fitting.densify.cap", "400", "--fitting.initial-splats", "200", "--fitting.densify.every", "20"]
 RESULTS = ("exports/model.ply", "previews/turntable.mp4", "previews/contact_sheet.png", "metrics.json", "run.json", "config.yaml")
 
 
 def photos(folder, out, *flags):
-    return main(["photos", str(folder), "--out", str(out), *FAST, *flags])
+    return main(["photos", str(folder), "--out", str(out), "-q", *FAST, *flags])
 
 
 def metrics(run):

@@ -6,7 +6,7 @@ import torch
 import gen3d
 from gen3d.errors import BadInput
 from gen3d.pipeline.asset import Asset, load
-from gen3d.pipeline.paths import turntable
+from gen3d.pipeline.paths import robust_box, turntable
 from gen3d.renderers.frames import move_gaussians, rigid, world_to_frame
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
@@ -48,7 +48,7 @@ def test_the_option_names_the_frame(tmp_path):
 
 def test_render_is_rasterize():
     asset = Asset(splats())
-    cameras = turntable(asset.gaussians, 2, width=24, height=16)
+    cameras = turntable(robust_box(asset.gaussians), 2, width=24, height=16)
     drawn = asset.render(cameras, backend="reference", channels=("rgb", "depth"))
     wanted = rasterize(asset.gaussians, cameras, backend="reference", channels=("rgb", "depth"))
     assert torch.equal(drawn.rgb, wanted.rgb)

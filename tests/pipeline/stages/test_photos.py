@@ -6,6 +6,7 @@ import pytest
 
 from gen3d.pipeline.evaluation.metrics import evaluate_views
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
+from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.reading import orient_scene, read_scene
 from gen3d.pipeline.stages.photos import photos_to_3d
@@ -14,7 +15,7 @@ from gen3d.renderers.rendering import RasterSettings
 
 BUDDHA = Path(__file__).parents[2] / "data" / "buddha"
 SHORT = FittingSettings(steps=30, sh_degree=0, densify=DensifySettings(cap=2_000))
-SETTINGS = PhotosSettings(max_size=64, device="cpu", fitting=SHORT)
+SETTINGS = PhotosSettings(max_size=64, device="cpu", fitting=SHORT, mesh=MeshSettings(method="none"))
 
 
 @pytest.fixture(autouse=True)
