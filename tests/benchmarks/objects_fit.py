@@ -25,6 +25,7 @@ from gen3d.pipeline.objects.library import ObjectEntry, read_library, select
 from gen3d.pipeline.objects.rendering import object_scene, sphere_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.scenes.scene import Scene
+from gen3d.renderers.gaussians import Gaussians
 
 TIERS, PER_TIER = ("scan", "textured"), 4
 TRAIN_VIEWS, TEST_VIEWS = 40, 20
@@ -60,11 +61,9 @@ def scene_of(entry: ObjectEntry) -> Scene:
     return object_scene(entry.read(), train, test)
 
 
-def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
-    """Fit one object and measure it."""
-    scene = scene_of(entry)
+def fitted(scene: Scene, options: Options) -> tuple[Gaussians, int]:
+    """Splats of one object, and the steps that they took."""
     settings = FittingSettings(steps=options.steps, seconds=options.seconds, densify=DensifySettings(cap=options.cap))
-    start = time.perf_counter()
     initial = initial_gaussians(scene, count=settings.initial_splats, cap=options.cap, sh_degree=settings.sh_degree, seed=options.seed)
     photos = [Photo.from_view(view) for view in scene.train]
     machine = Machine(accelerator=options.accelerator, backend=options.backend)
@@ -78,7 +77,14 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
         seed=options.seed,
         machine=machine,
     )
-    gaussians = fit(job, Silent())
+    return fit(job, Silent()), steps
+
+
+def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
+    """Fit one object and measure it."""
+    scene = scene_of(entry)
+    start = time.perf_counter()
+    gaussians, steps = fitted(scene, options)
     seconds = time.perf_counter() - start
     unseen, seen = (evaluate_views(gaussians, views, background=WHITE, backend=options.backend) for views in (scene.test, scene.train))
     return {
@@ -94,9 +100,9 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure all objects and print a line for each and the mean."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_options(description: str) -> Options:
+    """The command line, which other measurements of fitted objects share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the object library")
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of each fit")
     parser.add_argument("--steps", type=int, default=0, help="steps of each fit instead of a budget")
@@ -106,7 +112,12 @@ def main() -> None:
     parser.add_argument("--cap", type=int, default=50_000, help="splats")
     parser.add_argument("--first", type=int, default=PER_TIER * len(TIERS), help="how many of the objects")
     parser.add_argument("--out", type=Path, help="JSON file")
-    options = Options(**vars(parser.parse_args()))
+    return Options(**vars(parser.parse_args()))
+
+
+def main() -> None:
+    """Measure all objects and print a line for each and the mean."""
+    options = read_options(__doc__ or "")
     results = []
     for entry in chosen(options.folder)[: options.first]:
         results.append(measure(entry, options))

@@ -1,0 +1,57 @@
+"""The ways from splats to a surface, by name."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from gen3d.pipeline.meshing.density import density_mesh
+from gen3d.pipeline.meshing.job import Job
+from gen3d.pipeline.meshing.outlines import best_forward, forwarded
+from gen3d.pipeline.meshing.poisson import poisson_mesh
+from gen3d.pipeline.meshing.tsdf import TRUNCATION, tsdf_mesh
+from gen3d.renderers.mesh import Mesh
+
+CAPS = 4.0  # voxels: what lies farther from all that was seen in a scene is invented
+
+
+def extract(method: str, job: Job) -> Mesh:
+    """The surface of a job's splats with vertex colours; what was done is added to the job's facts and notes.
+
+    Args:
+        method: a key of `METHODS`, or auto: tsdf where Open3D is installed, density elsewhere.
+        job: splats and pictures of them.
+
+    Raises:
+        BadInput: no surface comes out of them.
+        MissingDependency: the method needs a package that is not installed.
+    """
+    if method == "auto":
+        method = "tsdf" if find_spec("open3d") else "density"
+        if method == "density":
+            job.notes.append("Open3D is not installed, so the surface is a level set of density, which is coarser than fused depths")
+    job.facts["method"] = method
+    return METHODS[method](job)
+
+
+def _tsdf(job: Job) -> Mesh:
+    job.facts["truncation"] = TRUNCATION * job.voxel
+    if not job.outlined:
+        return tsdf_mesh(job.pictures, voxel=job.voxel)
+    mesh, forward = best_forward(lambda pictures: tsdf_mesh(pictures, voxel=job.voxel), job.pictures, job.voxel)
+    job.facts["forward"] = forward
+    return mesh
+
+
+def _poisson(job: Job) -> Mesh:
+    if not job.outlined:
+        return poisson_mesh(job.pictures, voxel=job.voxel, reach=CAPS * job.voxel)
+    rough = 2 * job.voxel
+    _, forward = best_forward(lambda pictures: tsdf_mesh(pictures, voxel=rough), job.pictures, rough)
+    job.facts["forward"] = forward
+    return poisson_mesh(forwarded(job.pictures, forward), voxel=job.voxel)
+
+
+def _density(job: Job) -> Mesh:
+    return density_mesh(job.gaussians)
+
+
+METHODS: dict[str, Callable[[Job], Mesh]] = {"tsdf": _tsdf, "poisson": _poisson, "density": _density}
