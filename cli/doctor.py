@@ -14,6 +14,7 @@ from gen3d.cli.report import Report, table
 from gen3d.optional import how_to_install
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "trimesh", "lightning", "safetensors", "jsonargparse", "rich")
+MESHING = ("open3d", "xatlas", "manifold3d")
 AGAIN = "run pip install -e . in the checkout again"  # only for gen3d's own parts
 
 
@@ -124,6 +125,17 @@ def _embree() -> Found:
     return Found(True, metadata.version("embreex"))
 
 
+def _meshing() -> Found:
+    versions, missing = [], []
+    for name in MESHING:
+        try:
+            importlib.import_module(name)
+            versions.append(f"{name} {metadata.version(name)}")
+        except ImportError as error:
+            missing.append(f"{name} ({error})")
+    return Found(not missing, f"without {', '.join(missing)}" if missing else ", ".join(versions))
+
+
 def _ffmpeg() -> Found:
     import imageio_ffmpeg
 
@@ -147,6 +159,7 @@ CHECKS = {
     "native rasterizer": Check(_native, False, f"the slower torch reference draws instead; {AGAIN}, with a C++ compiler"),
     "gsplat": Check(_gsplat, False, "until then jobs run on the CPU"),
     "embreex": Check(_embree, False, f"meshes cannot be drawn without; {how_to_install('mesh')}"),
+    "meshing": Check(_meshing, False, f"meshes are coarser or without texture; {how_to_install('mesh')}"),
     "ffmpeg": Check(_ffmpeg, False, "pip install --force-reinstall imageio-ffmpeg"),
     "weights": Check(_weights, False, AGAIN),
 }
