@@ -31,7 +31,7 @@ clean:
 $(ENV)/installed: pyproject.toml setup.py $(wildcard renderers/native/*.cpp renderers/native/*.h renderers/native/*.map) renderers/native/source.py
 	$(PYTHON) -m venv $(ENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[mesh]'
 	touch $@
 
 $(ENV)/developed: $(ENV)/installed

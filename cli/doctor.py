@@ -14,7 +14,7 @@ from gen3d.cli.report import Report, table
 from gen3d.optional import how_to_install
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "trimesh", "lightning", "safetensors", "jsonargparse", "rich")
-MESHING = ("open3d", "xatlas", "manifold3d")
+MESHING = ("open3d", "xatlas")
 AGAIN = "run pip install -e . in the checkout again"  # only for gen3d's own parts
 
 

@@ -23,8 +23,8 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.mesh import Mesh
 
-SMALLEST = 0.02  # of the largest part's area: smaller parts are dropped
-HOLE = 0.05  # of the diagonal: boundaries up to three times as long are closed
+SMALLEST, SMALLEST_OF_SCENE = 0.02, 0.1  # of the largest part's area: smaller parts are dropped, in scenes they are shreds
+HOLE = 0.15  # of the diagonal: boundaries up to this length are closed
 BAKED = 40  # pictures that colours are taken from
 
 
@@ -95,8 +95,8 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     """What belongs to the thing, without small holes, with the faces that were asked for."""
     if job.outlined:
         mesh = within_outlines(mesh, job.pictures, reach=2 * job.voxel)
-    mesh = repaired(largest_components(mesh, SMALLEST))
-    mesh = fill_holes(mesh, longest=3 * HOLE * settings.resolution * job.voxel)
+    mesh = repaired(largest_components(mesh, SMALLEST if job.outlined else SMALLEST_OF_SCENE))
+    mesh = fill_holes(mesh, longest=HOLE * job.diagonal)
     if settings.watertight:
         mesh = watertight(mesh, resolution=settings.resolution)
     if not len(mesh.faces):

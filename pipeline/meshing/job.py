@@ -13,6 +13,7 @@ from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import RasterSettings
 
 SIZE = 512  # pixels along the longer side of the pictures
+COARSEST = 3.0  # pixels of the photos that a voxel of a scene measures at least: its depths are no better than that
 CHECKED, TURN = 12, 77.0  # views of the check around objects, and degrees by which they are turned against the others
 
 
@@ -40,6 +41,7 @@ class Job:
         pictures: of the splats, cropped to the subject of a scene.
         held: views that no picture was taken from, for checks.
         footprint: see `drawings`.
+        diagonal: of the box around what is meshed, scene units.
         voxel: scene units.
         outlined: the pictures show a thing in front of nothing.
         facts: for manifests; methods add theirs.
@@ -50,6 +52,7 @@ class Job:
     pictures: Pictures
     held: Cameras
     footprint: float
+    diagonal: float
     voxel: float
     outlined: bool
     facts: dict[str, Any]
@@ -87,7 +90,8 @@ def photographed(gaussians: Gaussians, settings: MeshSettings, origin: Origin | 
     if not bool((pictures.depth > 0).any()):
         raise BadInput("the splats cover no pixel of a picture by more than half, so they show no surface; are they too faint?")
     pictures = pictures if box is None else cropped(pictures, box)
-    voxel = float((upper - lower).norm()) / settings.resolution
+    diagonal = float((upper - lower).norm())
+    voxel = max(diagonal / settings.resolution, 0.0 if outlined else COARSEST * footprint)
     facts = {
         "views": len(pictures.depth),
         "picture_size": [cameras.width, cameras.height],
@@ -95,4 +99,4 @@ def photographed(gaussians: Gaussians, settings: MeshSettings, origin: Origin | 
         "footprint": footprint,
         "crop": None if box is None else [corner.tolist() for corner in box],
     }
-    return Job(gaussians.to("cpu"), pictures, held, footprint, voxel, outlined, facts, notes)
+    return Job(gaussians.to("cpu"), pictures, held, footprint, diagonal, voxel, outlined, facts, notes)

@@ -5,12 +5,12 @@ from importlib.util import find_spec
 
 from gen3d.pipeline.meshing.density import density_mesh
 from gen3d.pipeline.meshing.job import Job
-from gen3d.pipeline.meshing.outlines import best_forward, forwarded
+from gen3d.pipeline.meshing.outlines import best_forward
 from gen3d.pipeline.meshing.poisson import poisson_mesh
 from gen3d.pipeline.meshing.tsdf import TRUNCATION, tsdf_mesh
 from gen3d.renderers.mesh import Mesh
 
-CAPS = 4.0  # voxels: what lies farther from all that was seen in a scene is invented
+WIDENED = 0.4  # pixels of the photos that splats are drawn wider than they are
 
 
 def extract(method: str, job: Job) -> Mesh:
@@ -42,12 +42,7 @@ def _tsdf(job: Job) -> Mesh:
 
 
 def _poisson(job: Job) -> Mesh:
-    if not job.outlined:
-        return poisson_mesh(job.pictures, voxel=job.voxel, reach=CAPS * job.voxel)
-    rough = 2 * job.voxel
-    _, forward = best_forward(lambda pictures: tsdf_mesh(pictures, voxel=rough), job.pictures, rough)
-    job.facts["forward"] = forward
-    return poisson_mesh(forwarded(job.pictures, forward), voxel=job.voxel)
+    return poisson_mesh(job.gaussians, job.pictures, outward=WIDENED * job.footprint)
 
 
 def _density(job: Job) -> Mesh:

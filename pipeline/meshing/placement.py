@@ -10,7 +10,7 @@ from gen3d.pipeline.paths import OPAQUE, robust_box
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 
-SHARED = 0.5  # of the cameras must see what belongs to the subject
+SHARED = (0.9, 0.5)  # of the cameras must see what belongs to the subject; the second where the first leaves nothing
 FEWEST = 100  # splats that make a subject
 HOLD = 8  # every so many-th camera is kept for the check
 GROWN = 0.05  # of its size: room around the subject
@@ -19,7 +19,7 @@ Box = tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
 
 
 def subject_box(gaussians: Gaussians, cameras: Cameras) -> Box | None:
-    """Lower and upper corner of what at least half of the photos show; None where they share no view, as in a room.
+    """Lower and upper corner of what nearly all photos show, or at least half of them; None where they share no view, as in a room.
 
     Args:
         gaussians: unbatched splats of a scene.
@@ -30,12 +30,13 @@ def subject_box(gaussians: Gaussians, cameras: Cameras) -> Box | None:
     for view in range(cameras.shape[0]):
         places, depth = project_points(gaussians.means, cameras.select([view]))
         views += (places[0].abs() < 1).all(-1) & (depth[0] > 0)
-    shared = opaque & (views >= SHARED * cameras.shape[0])
-    if int(shared.sum()) < FEWEST:
-        return None
-    lower, upper = robust_box(gaussians.select(shared))
-    room = GROWN * (upper - lower).max()
-    return lower - room, upper + room
+    for share in SHARED:
+        subject = opaque & (views >= share * cameras.shape[0])
+        if int(subject.sum()) >= FEWEST:
+            lower, upper = robust_box(gaussians.select(subject))
+            room = GROWN * (upper - lower).max()
+            return lower - room, upper + room
+    return None
 
 
 def held_out(cameras: Cameras) -> tuple[Cameras, Cameras]:

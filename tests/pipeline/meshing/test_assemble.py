@@ -86,7 +86,7 @@ def test_an_open_surface_is_closed_on_demand(ball):
 
 
 def test_without_optional_packages_density_gives_vertex_colours(ball, monkeypatch):
-    without(monkeypatch, "open3d", "xatlas", "embreex", "fast_simplification")
+    without(monkeypatch, "open3d", "xatlas", "embreex")
     result = mesh_splats(ball, SMALL)
     assert result.facts["method"] == "density"
     assert result.mesh.texture is None
