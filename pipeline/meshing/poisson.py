@@ -26,6 +26,7 @@ AROUND = 16  # splats that tell the normal of a round one, and the fewest that m
 # Of the robust box's diagonal. Half of a pixel's light is absorbed behind most of what is seen, so splats lie in front of median
 # depths; four fits were tried with 0.01 to 0.03 in front and -0.003 to 0.01 behind.
 FRONT, BEHIND = 0.03, 0.003
+PAST = 0.05  # of the same: how far in front of a median depth nothing can be
 CONTRADICTED = 2  # views that must see past a vertex
 MIXED = 4  # splats whose colours a vertex mixes
 REPEATABLE = 1  # threads; with several, sums have another order each time
@@ -73,7 +74,7 @@ def poisson_mesh(gaussians: Gaussians, pictures: Pictures, *, depth: int = 8, ou
     mesh = Mesh(vertices, torch.from_numpy(np.asarray(surface.triangles)).long(), colors=_colors(vertices, gaussians.select(owners)))
     few = np.asarray(support)
     lonely = torch.from_numpy(few <= np.quantile(few, trim)) if trim else torch.zeros(len(vertices), dtype=torch.bool)
-    lonely[lonely.clone()] = _seen_past(vertices[lonely], pictures, FRONT * size)
+    lonely[lonely.clone()] = _seen_past(vertices[lonely], pictures, PAST * size)
     return with_faces(mesh, mesh.faces[~lonely[mesh.faces].any(1)])
 
 
@@ -106,7 +107,10 @@ def _behind(points: Float[Tensor, "n 3"], picture: Pictures) -> tuple[Float[Tens
 
 def _seen_past(points: Float[Tensor, "n 3"], pictures: Pictures, reach: float) -> Bool[Tensor, " n"]:
     """Whether at least two views see something farther away than points, or nothing at all."""
-    wide = functional.max_pool2d(pictures.depth[:, None], 3, 1, 1)[:, 0]  # at an outline, nothing is just beside something
+    # The nearest of the pixels around decides: at an outline, nothing and what lies far behind are just beside the thing.
+    filled = torch.where(pictures.depth > 0, pictures.depth, torch.inf)
+    nearest = -functional.max_pool2d(-filled[:, None], 3, 1, 1)[:, 0]
+    wide = torch.where(nearest.isfinite(), nearest, 0.0)
     views = torch.zeros(len(points))
     for view in range(len(wide)):
         behind, inside = _behind(points, Pictures(pictures.cameras.select([view]), pictures.rgb[view, None], wide[view, None]))
