@@ -67,10 +67,10 @@ def watertight(mesh: Mesh, *, resolution: int = 256) -> Mesh:
         raise ValueError(f"the resolution is {resolution}; a mesh needs at least {COARSEST} samples along its longest side")
     if not bool(mesh.vertices.isfinite().all()):
         raise BadInput("the mesh has vertices that are not finite, so it cannot be closed; remove them first")
-    corners = mesh.vertices.double()[mesh.faces.unique()]
-    size = float((corners.amax(0) - corners.amin(0)).norm()) if len(corners) else 0.0
-    if not size > 0:
-        raise BadInput(f"the mesh has {len(mesh.faces):,} faces and the size {size:g}, so there is nothing to close")
+    solid = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
+    size = float(np.linalg.norm(np.ptp(solid.vertices[solid.faces].reshape(-1, 3), axis=0))) if len(mesh.faces) else 0.0
+    if not (size > 0 and solid.area > 0):
+        raise BadInput(f"the mesh has {len(mesh.faces):,} faces, the size {size:g} and no area, so there is nothing to close")
     welded = joined(mesh)
     whole = fill_holes(_wound(repaired(welded)), longest=HOLE * size)
     return whole if _closed(whole, resolution) else _sampled(_wound(welded), resolution)
@@ -110,9 +110,10 @@ def _winding(mesh: Mesh, resolution: int) -> tuple[Float[Tensor, "x y z"], Float
 def _sampled(mesh: Mesh, resolution: int) -> Mesh:
     winding, points, lattice = _winding(mesh, resolution)
     scene = _scene((mesh.vertices.double() - lattice.origin) / lattice.spacing, mesh)
-    near = torch.zeros(lattice.shape)
-    near[points.round().long().unbind(-1)] = 1
-    near = functional.max_pool3d(near[None], 3, 1, 1)[0] > 0
+    near = torch.zeros(lattice.shape, dtype=torch.bool)
+    near[points.round().long().unbind(-1)] = True
+    for axis in range(3):
+        near = near | near.roll(1, axis) | near.roll(-1, axis)
     field = 2 * (winding.abs() - INSIDE)
     field[near] = _distances(winding, near.nonzero(), scene)
     vertices, faces = isosurface(_single_solids(field), 0.0, torch.zeros(3), 1.0)
@@ -137,8 +138,9 @@ def _distances(winding: Float[Tensor, "x y z"], samples: Float[Tensor, "n 3"], s
     """Distance to the surface, positive inside, with thin walls made thicker."""
     found = scene.compute_closest_points(samples.float().numpy())
     closest, normals = (torch.from_numpy(found[name].numpy()) for name in ("points", "primitive_normals"))
-    highest, lowest = (functional.max_pool3d(sign * winding[None], 3, 1, 1)[0][closest.round().long().unbind(-1)] for sign in (1, -1))
-    backwards = lowest > highest  # parts that look inwards
+    steps = torch.cartesian_prod(*[torch.arange(-1, 2)] * 3)
+    around = torch.stack([winding[(closest.round().long() + step).unbind(-1)] for step in steps])
+    backwards = -around.amin(0) > around.amax(0)  # parts that look inwards
     normals = torch.where(backwards[:, None], -normals, normals)
     number = winding[samples.unbind(-1)] * torch.where(backwards, -1, 1)
     offset = samples - closest
@@ -147,7 +149,7 @@ def _distances(winding: Float[Tensor, "x y z"], samples: Float[Tensor, "n 3"], s
     depth, behind = torch.from_numpy(rays["t_hit"].numpy()) + LIFT, torch.from_numpy(rays["primitive_normals"].numpy())
     thin = (depth < THINNEST) & ((behind * normals * torch.where(backwards, -1, 1)[:, None]).sum(-1) < OPPOSED)
     thin &= _between(winding, closest - normals * (depth.clamp_max(THINNEST)[:, None] + 1)).abs() < INSIDE
-    sheet = ~thin & (torch.maximum(highest, lowest) < BACKED)
+    sheet = ~thin & (around.abs().amax(0) < BACKED)
     unsure = ~sheet & ((number - INSIDE).abs() < UNSURE) & (side.abs() > LEANING * distance)
     inside = torch.where(unsure, side < 0, number > INSIDE) & ~sheet
     missing = THINNEST - torch.where(thin, depth, torch.where(sheet, 0.0, THINNEST))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, MissingDependency
 from gen3d.pipeline.configuration import override, read_layer
 from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.formats.mesh_files import write_mesh
@@ -96,18 +96,21 @@ def export_mesh(
         backend: of `rasterize`.
 
     Returns:
-        facts for manifests, with the PSNR of the written file against the splats, dB.
+        facts for manifests, with the PSNR of the written file against the splats, dB, or None where that could not be measured.
     """
     result = mesh_splats(gaussians, settings, origin, backend=backend, progress=progress)
     written = write_mesh(path, result.mesh, axes=axes, unit=unit, force=force)
-    psnr = render_back(
-        path,
-        gaussians,
-        result.held,
-        footprint=result.footprint,
-        raster=None if origin is None else origin.raster,
-        outlined=origin is None or origin.cut_out,
-        backend=backend,
-    )
-    notes = [*result.facts["notes"], *written.comments]
+    notes, psnr = [*result.facts["notes"], *written.comments], None
+    try:
+        psnr = render_back(
+            path,
+            gaussians,
+            result.held,
+            footprint=result.footprint,
+            raster=None if origin is None else origin.raster,
+            outlined=origin is None or origin.cut_out,
+            backend=backend,
+        )
+    except MissingDependency as error:  # the mesh itself needs no ray casting
+        notes.append(f"the mesh was not compared with the splats: {error}")
     return result.facts | {"file": path.name, "axes": written.axes, "bytes": written.bytes, "render_back_psnr": psnr, "notes": notes}

@@ -1,6 +1,7 @@
 """`gen3d mesh`, and `photos`, `render` and `info` where meshes are concerned."""
 
 import json
+import sys
 
 import pytest
 import trimesh
@@ -66,6 +67,18 @@ class TestMesh:
         assert mesh["render_back_psnr"] > 20
         assert set(mesh["seconds"]) == set(mesh["memory_mib"])
         assert {"voxel", "truncation", "views", "forward", "method"} <= set(mesh)
+
+    def test_without_optional_packages_a_coarser_mesh_is_written(self, gen3d, ball, monkeypatch):
+        for module in ("assemble", "methods"):
+            monkeypatch.setattr(f"gen3d.pipeline.meshing.{module}.find_spec", lambda name: None)
+        for name in ("open3d", "xatlas", "embreex", "embreex.rtcore_scene"):
+            monkeypatch.setitem(sys.modules, name, None)
+        code, out, _ = gen3d("mesh", ball, *FAST, "--json")
+        mesh = json.loads(out)["mesh"]
+        assert (code, mesh["method"], mesh["render_back_psnr"]) == (0, "density", None)
+        assert mesh["report"]["watertight"]
+        assert "the mesh was not compared with the splats" in mesh["notes"][-1]
+        assert ball.with_suffix(".glb").stat().st_size > 10_000
 
     def test_an_open_surface_is_no_stl_unless_forced(self, gen3d, ball, monkeypatch):
         needs("open3d", "embreex")

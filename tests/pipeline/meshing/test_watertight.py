@@ -148,10 +148,12 @@ def test_fewer_faces_and_an_atlas_leave_it_closed():
 
 def test_nothing_and_nonsense_end_in_a_sentence(monkeypatch):
     point = Mesh(torch.ones(3, 3), torch.tensor([[0, 1, 2]]))
-    with pytest.raises(BadInput, match="0 faces and the size 0"):
+    with pytest.raises(BadInput, match="0 faces, the size 0"):
         watertight(Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)))
-    with pytest.raises(BadInput, match="1 faces and the size 0"):
+    with pytest.raises(BadInput, match="1 faces, the size 0"):
         watertight(point)
+    with pytest.raises(BadInput, match="no area"):
+        watertight(Mesh(torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), torch.tensor([[0, 1, 2]])))
     with pytest.raises(BadInput, match="not finite"):
         watertight(replace(point, vertices=torch.full((3, 3), math.nan)))
     with pytest.raises(ValueError, match="the resolution is 4"):
