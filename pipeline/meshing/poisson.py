@@ -42,7 +42,7 @@ def poisson_mesh(gaussians: Gaussians, pictures: Pictures, *, depth: int = 8, ou
         pictures: what they look like; median depths.
         depth: of the octree; details below 2^-depth of the surface's size are lost.
         outward: scene units that points are moved along their normals. Splats are drawn wider than they are, so that their centres
-            lie behind the outline that they draw, in fits to 256 pixels by 0.0025 of the size.
+            lie behind the outline that they draw, in three of four fits to 256 pixels by about 0.0025 of the size.
         trim: share of the vertices, those with the fewest points around, that are cut away where at least two views see past them.
             0 leaves the surface closed but for the border of the octree, and bridges everything that no splat covers.
 

@@ -47,12 +47,12 @@ def watertight(mesh: Mesh, *, resolution: int = 256) -> Mesh:
 
     A mesh that is closed but for small faults and holes is repaired and keeps its faces. Any other is sampled on a lattice and
     extracted again: the winding number says what is solid and caps holes, and the distance to the surface puts the new one where
-    the old one was, within a few hundredths of a sample but for edges and corners, which are bevelled by up to one. Then walls and
-    sheets get a thickness of at least 1.75 samples, cavities are filled, and overlapping parts become one.
+    the old one was, about a tenth of a sample away on noisy surfaces and less on smooth ones; sharp edges are bevelled by up to one
+    sample. Walls and sheets get a thickness of about 1.75 samples at least, cavities are filled, overlapping parts become one.
 
     Args:
         mesh: without a texture; faces should look outwards, but single ones or whole parts may not.
-        resolution: samples along the longest side, at least 8; memory grows with its third power, at 256 up to 1 GB, and the number
+        resolution: samples along the longest side, at least 8; memory grows with its third power, at 256 up to 1.3 GB, and the number
             of faces with its square: `decimate` afterwards.
 
     Returns:
