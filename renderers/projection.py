@@ -65,6 +65,14 @@ def project(gaussians: Gaussians, cameras: Cameras, settings: RasterSettings) ->
     return Ellipses(centres, conics, opacities, depths, extents)
 
 
+def unproject(depth: Float[Tensor, "h w"], camera: Cameras) -> Float[Tensor, "h w 3"]:
+    """World points of the depth map, along the optical axis in scene units, of one view (a `Cameras` of shape `[1]`)."""
+    rows, columns = torch.meshgrid(torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij")
+    rays = torch.stack([columns, rows, torch.ones_like(rows)], -1) @ torch.linalg.inv(camera.intrinsics[0]).mT
+    pose = camera.world_to_camera[0]
+    return (rays * depth[..., None] - pose[:3, 3]) @ pose[:3, :3]
+
+
 def world_to_camera(points: Float[Tensor, "*b 3"], cameras: Cameras) -> Float[Tensor, "*b 3"]:
     """World points in the frame of one view."""
     pose = cameras.world_to_camera[0]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from gen3d.pipeline.scenes.scene import View
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.mesh import PointCloud
-from gen3d.renderers.projection import world_to_camera
+from gen3d.renderers.projection import unproject, world_to_camera
 
 SIDE = 192  # pixels of the longest side
 DEPTHS = 128
@@ -56,7 +56,7 @@ def sweep_points(views: Sequence[View], focus: Float[Tensor, " 3"], *, count: in
     depths = {index: _depth_map(small[index], [small[i] for i in neighbours[index]], focus) for index in chosen if neighbours[index]}
     points, colors = [torch.zeros(0, 3)], [torch.zeros(0, 3)]
     for index, (depth, sure) in depths.items():
-        world = _unproject(depth, small[index].camera)
+        world = unproject(depth, small[index].camera)
         # Where photos are dense the closest ones were not swept, so those that confirm are chosen anew.
         others = _neighbours(index, small, depths, focus)
         confirmed = sum((_confirmed(world, small[i].camera, *depths[i]) for i in others), torch.zeros(depth.shape))
@@ -101,7 +101,7 @@ def _depth_map(photo: _Small, others: Sequence[_Small], focus: Float[Tensor, " 3
 def _correlations(photo: _Small, other: _Small, depths: Float[Tensor, " d"]) -> Float[Tensor, "d h w"]:
     """Zero-mean normalised cross-correlation of windows, for each depth; -1 outside the other photo."""
     width, height = other.camera.width, other.camera.height
-    planes = torch.stack([_unproject(depth.expand(photo.color.shape[:2]), photo.camera) for depth in depths])
+    planes = torch.stack([unproject(depth.expand(photo.color.shape[:2]), photo.camera) for depth in depths])
     pixels, ahead = _project(planes, other.camera)
     grid = pixels / pixels.new_tensor([width, height]) * 2 - 1
     warped = functional.grid_sample(other.grey.expand(len(depths), 1, -1, -1), grid, align_corners=False)
@@ -119,14 +119,6 @@ def _blur(image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
     half = WINDOW // 2
     rows = functional.avg_pool2d(image, (WINDOW, 1), 1, (half, 0), count_include_pad=False)
     return functional.avg_pool2d(rows, (1, WINDOW), 1, (0, half), count_include_pad=False)
-
-
-def _unproject(depth: Float[Tensor, "h w"], camera: Cameras) -> Float[Tensor, "h w 3"]:
-    """World points of a depth map."""
-    rows, columns = torch.meshgrid(torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij")
-    rays = torch.stack([columns, rows, torch.ones_like(rows)], -1) @ torch.linalg.inv(camera.intrinsics[0]).mT
-    pose = camera.world_to_camera[0]
-    return (rays * depth[..., None] - pose[:3, 3]) @ pose[:3, :3]
 
 
 def _project(points: Float[Tensor, "*b 3"], camera: Cameras) -> tuple[Float[Tensor, "*b 2"], Bool[Tensor, "*b"]]:

@@ -1,5 +1,7 @@
 """Where the splats of a real scene are looked at from, and which part of it becomes a mesh."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from gen3d.pipeline.meshing.projecting import project_points
 from gen3d.pipeline.paths import OPAQUE, robust_box
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.projection import unproject
 
 SHARED = (0.9, 0.5)  # of the cameras must see what belongs to the subject; the second where the first leaves nothing
 FEWEST = 100  # splats that make a subject
@@ -42,7 +45,7 @@ def subject_box(gaussians: Gaussians, cameras: Cameras) -> Box | None:
 def held_out(cameras: Cameras) -> tuple[Cameras, Cameras]:
     """Most of the cameras `[v]`, and every eighth, which colours are checked from; with fewer than five all are both."""
     total = cameras.shape[0]
-    if total < 2 * HOLD // 3:
+    if total <= HOLD // 2:
         return cameras, cameras
     held = [index for index in range(total) if index % HOLD == HOLD // 2]
     return cameras.select([index for index in range(total) if index not in held]), cameras.select(held)
@@ -57,16 +60,11 @@ def spread_views(cameras: Cameras, count: int, *, size: int) -> Cameras:
 
 def cropped(pictures: Pictures, box: Box) -> Pictures:
     """The pictures without depths outside of the box."""
-    cameras = pictures.cameras
-    height, width = pictures.depth.shape[1:]
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixels = torch.stack([columns, rows, torch.ones_like(rows)], -1)
-    kept = []
-    for matrix, pose, depth in zip(cameras.intrinsics, cameras.world_to_camera, pictures.depth, strict=True):
-        local = pixels @ torch.linalg.inv(matrix).mT * depth[..., None]
-        points = (local - pose[:3, 3]) @ pose[:3, :3]
-        kept.append(((points >= box[0]) & (points <= box[1])).all(-1) * depth)
-    return Pictures(cameras, pictures.rgb, torch.stack(kept))
+    depths = []
+    for view, depth in enumerate(pictures.depth):
+        points = unproject(depth, pictures.cameras.select([view]))
+        depths.append(((points >= box[0]) & (points <= box[1])).all(-1) * depth)
+    return replace(pictures, depth=torch.stack(depths))
 
 
 def footprint_of(cameras: Cameras, centre: Float[Tensor, " 3"]) -> float:

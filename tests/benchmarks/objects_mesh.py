@@ -33,6 +33,7 @@ from gen3d.pipeline.objects.rendering import sphere_cameras
 from gen3d.pipeline.scenes.scene import Scene, stacked_cameras
 from gen3d.renderers.mesh import Mesh
 from gen3d.renderers.mesh_renderer import render_mesh
+from gen3d.renderers.projection import unproject
 from gen3d.renderers.rendering import RasterSettings
 
 DENSE_VIEWS, DENSE_SIZE = 150, 256
@@ -43,15 +44,11 @@ NEAR = 0.02
 def visible_points(mesh: Mesh) -> np.ndarray:
     """Points `[n, 3]` on what a dense sphere of cameras sees."""
     cameras = sphere_cameras(DENSE_VIEWS, radius=2.2, fov=40.0, size=DENSE_SIZE)
-    axis = torch.arange(DENSE_SIZE) + 0.5
-    pixels = torch.stack([*torch.meshgrid(axis, axis, indexing="xy"), torch.ones(DENSE_SIZE, DENSE_SIZE)], -1)
     points = []
     for view in range(DENSE_VIEWS):
         camera = cameras.select([view])
         depth = render_mesh(mesh, camera, supersample=1).depth[0]
-        local = (pixels @ torch.linalg.inv(camera.intrinsics[0]).mT * depth[..., None])[depth > 0]
-        pose = camera.world_to_camera[0]
-        points.append((local - pose[:3, 3]) @ pose[:3, :3])
+        points.append(unproject(depth, camera)[depth > 0])
     every = torch.cat(points)
     return every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:POINTS]].numpy()
 
