@@ -32,9 +32,7 @@ def world_to_frame(frame: str) -> Float[Tensor, "3 3"]:
     Raises:
         ValueError: the frame is not known.
     """
-    if frame not in WORLD_TO_FRAME:
-        raise ValueError(f"the frame {frame!r} is not known; choose one of {', '.join(sorted(WORLD_TO_FRAME))}")
-    return torch.tensor(WORLD_TO_FRAME[frame], dtype=torch.float64)
+    return _matrix(WORLD_TO_FRAME, frame, f"the frame {frame!r} is")
 
 
 def frame_to_world(frame: str) -> Float[Tensor, "3 3"]:
@@ -73,12 +71,16 @@ def world_to_axes(axes: str) -> Float[Tensor, "3 3"]:
     Raises:
         ValueError: the axes are not known.
     """
-    if axes not in WORLD_TO_MESH_AXES:
-        raise ValueError(f"the axes {axes!r} are not known; choose one of {', '.join(WORLD_TO_MESH_AXES)}")
-    return torch.tensor(WORLD_TO_MESH_AXES[axes], dtype=torch.float64)
+    return _matrix(WORLD_TO_MESH_AXES, axes, f"the axes {axes!r} are")
 
 
 def turn_mesh(mesh: Mesh, turn: Float[Tensor, "3 3"]) -> Mesh:
     """A mesh after p -> `turn` p, a rotation or mirror; a mirror also reverses the faces, so that cross(b - a, c - a) stays outside."""
     faces = mesh.faces[:, [0, 2, 1]] if torch.linalg.det(turn) < 0 else mesh.faces
     return replace(mesh, vertices=mesh.vertices @ turn.mT.to(mesh.vertices), faces=faces)
+
+
+def _matrix(table: dict[str, tuple[tuple[int, int, int], ...]], name: str, subject: str) -> Float[Tensor, "3 3"]:
+    if name not in table:
+        raise ValueError(f"{subject} not known; choose one of {', '.join(table)}")
+    return torch.tensor(table[name], dtype=torch.float64)
