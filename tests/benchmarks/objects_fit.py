@@ -9,6 +9,7 @@ to, 20 others to measure, white background.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,18 +116,17 @@ def read_options(description: str) -> Options:
     return Options(**vars(parser.parse_args()))
 
 
-def main() -> None:
-    """Measure all objects and print a line for each and the mean."""
-    options = read_options(__doc__ or "")
+def measure_all(options: Options, measure: Callable[[ObjectEntry, Options], dict[str, Any]], means: tuple[str, ...]) -> None:
+    """Measure all objects and print a line for each and the means of some figures."""
     results = []
     for entry in chosen(options.folder)[: options.first]:
         results.append(measure(entry, options))
         print(json.dumps(results[-1]), flush=True)
-    mean = {key: sum(result[key] for result in results) / len(results) for key in ("psnr", "ssim", "train_psnr")}
+    mean = {key: sum(result[key] for result in results) / len(results) for key in means}
     print(json.dumps({"objects": len(results), **mean}))
     if options.out:
         write_json(options.out, {"mean": mean, "objects": results})
 
 
 if __name__ == "__main__":
-    main()
+    measure_all(read_options(__doc__ or ""), measure, ("psnr", "ssim", "train_psnr"))

@@ -7,7 +7,6 @@ Chamfer distance (mean of both directions, in units of the longest side) to the 
 at 2 %, PSNR of splats and mesh at unseen views over white.
 """
 
-import json
 import math
 import tempfile
 import time
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 import trimesh
-from objects_fit import WHITE, Options, chosen, fitted, read_options, scene_of
+from objects_fit import WHITE, Options, fitted, measure_all, read_options, scene_of
 from scipy.spatial import cKDTree
 
-from gen3d.files import write_json
 from gen3d.pipeline.evaluation.metrics import evaluate_views
 from gen3d.pipeline.formats.mesh_files import write_mesh
 from gen3d.pipeline.formats.meshes import read_mesh
@@ -113,19 +111,6 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure all objects and print a line for each and the mean."""
-    options = read_options(__doc__ or "")
-    results = []
-    for entry in chosen(options.folder)[: options.first]:
-        results.append(measure(entry, options))
-        print(json.dumps(results[-1]), flush=True)
-    names = ("chamfer", "f_score", "splat_psnr", "mesh_psnr", "watertight_psnr", "seconds")
-    mean = {key: sum(result[key] for result in results) / len(results) for key in names}
-    print(json.dumps({"objects": len(results), **mean, "watertight": all(result["watertight"] for result in results)}))
-    if options.out:
-        write_json(options.out, {"mean": mean, "objects": results})
-
-
 if __name__ == "__main__":
-    main()
+    figures = ("chamfer", "f_score", "splat_psnr", "mesh_psnr", "watertight_psnr", "watertight", "seconds")
+    measure_all(read_options(__doc__ or ""), measure, figures)
