@@ -88,12 +88,14 @@ def read_manifest(path: Path) -> Manifest:
 def merged(manifest: Manifest, **facts: Any) -> Manifest:
     """A manifest with new facts: mappings are merged into what is there, notes and weights appended without repetition.
 
+    The mesh is replaced as a whole: what the one before was made with says nothing of the new one.
+
     Raises:
         TypeError: a name is not a field of `Manifest`.
     """
     for name, value in facts.items():
         before: Any = getattr(manifest, name, None)
-        if isinstance(before, dict):
+        if isinstance(before, dict) and name != "mesh":
             facts[name] = {**before, **value}
         elif name in ("notes", "weights"):
             facts[name] = (*before, *(each for each in value if each not in before))
