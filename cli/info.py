@@ -7,14 +7,18 @@ from typing import Any
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.report import Report, short, table
-from gen3d.cli.runs import MODEL, existing, mean_metrics
+from gen3d.cli.runs import FRAME_HELP, MODEL, existing, mean_metrics
 from gen3d.pipeline.run import Run
 
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
     parser.add_input("source", "a run folder, a splat file or a mesh file")
-    parser.flags.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
+    parser.flags.add_argument(
+        "--frame",
+        type=str,
+        help=FRAME_HELP,
+    )
 
 
 def execute(options: SimpleNamespace) -> Report:

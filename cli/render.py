@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gen3d.cli.parser import Parser
 from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
-from gen3d.cli.runs import add_drawing, may_write, splat_file
+from gen3d.cli.runs import FRAME_HELP, add_drawing, may_write, splat_file
 from gen3d.errors import BadInput, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ def configure(parser: Parser) -> None:
     group.add_argument("--elevation", type=float, default=15.0, help="of the turntable, degrees above the horizon")
     default = "when not given white for turntables and cut-out objects, black along other photos"
     group.add_argument("--background", type=str, help=f"{', '.join(COLORS)} or three numbers such as 0.2,0.2,0.2; {default}")
-    group.add_argument("--frame", type=str, help="frame of the file when it does not name the right one: gltf, ply, ydown, zup")
+    group.add_argument(
+        "--frame",
+        type=str,
+        help=FRAME_HELP,
+    )
     add_drawing(parser)
 
 

@@ -16,6 +16,7 @@ from gen3d.pipeline.run import Run
 
 MODEL = Path("exports") / "model.ply"
 MESH = Path("exports") / "mesh.glb"
+FRAME_HELP = "frame of a file that does not name the right one: gltf, ply, ydown, zup; of a mesh gltf, ply, unity, zup"
 RESULTS = (MODEL, MESH, Path("previews") / "turntable.mp4", Path("previews") / "contact_sheet.png", Path("metrics.json"), Path("run.json"))
 
 

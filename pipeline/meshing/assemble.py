@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from gen3d.errors import BadInput
+from gen3d.optional import how_to_install
 from gen3d.pipeline.formats.contents import finite, visible
 from gen3d.pipeline.meshing.bake import bake, paint
 from gen3d.pipeline.meshing.cleanup import decimate, largest_components
@@ -35,7 +36,7 @@ class MeshResult:
     Attributes:
         mesh: in the frame of the splats.
         facts: for manifests: how it was made, its report, seconds and memory by step, notes.
-        held: views that neither surface nor texture was made from.
+        held: views that neither surface nor texture was made from; with fewer than five photos, those of the photos.
         footprint: see `drawings`.
     """
 
@@ -104,7 +105,7 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     if not settings.faces or len(mesh.faces) <= settings.faces:
         return mesh
     if find_spec("open3d") is None:
-        job.notes.append(f"Open3D is not installed, so all {len(mesh.faces):,} faces were kept")
+        job.notes.append(f"without Open3D all {len(mesh.faces):,} faces were kept; {how_to_install('mesh')}")
         return mesh
     return decimate(mesh, settings.faces)
 
@@ -112,11 +113,11 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
 def _coloured(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     """The mesh with a texture, or with vertex colours where that is asked for or all that can be."""
     if find_spec("embreex") is None:
-        job.notes.append("embreex is not installed, so the vertices keep the colours of the surface's own method")
+        job.notes.append(f"without embreex there is no texture, only the colours of the surface's own method; {how_to_install('mesh')}")
         return mesh
     seen = traced(job.pictures.spread(BAKED), mesh)
     if settings.texture and find_spec("xatlas") is None:
-        job.notes.append("xatlas is not installed, so the mesh has vertex colours and no texture")
+        job.notes.append(f"without xatlas the mesh has vertex colours and no texture; {how_to_install('mesh')}")
     elif settings.texture:
         if len(mesh.faces) > MANY_FACES:
             job.notes.append(f"unwrapping {len(mesh.faces):,} faces takes minutes; --faces {MANY_FACES} or fewer is quicker")

@@ -39,7 +39,7 @@ class Job:
     Attributes:
         gaussians: on the CPU.
         pictures: of the splats, cropped to the subject of a scene.
-        held: views that no picture was taken from, for checks.
+        held: views for checks, that no picture was taken from unless there are fewer than five.
         footprint: see `drawings`.
         diagonal: of the box around what is meshed, scene units.
         voxel: scene units.

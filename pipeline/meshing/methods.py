@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from gen3d.optional import how_to_install
 from gen3d.pipeline.meshing.density import density_mesh
 from gen3d.pipeline.meshing.job import Job
 from gen3d.pipeline.meshing.outlines import best_forward
@@ -10,6 +11,7 @@ from gen3d.pipeline.meshing.poisson import poisson_mesh
 from gen3d.pipeline.meshing.tsdf import TRUNCATION, tsdf_mesh
 from gen3d.renderers.mesh import Mesh
 
+FUSING = ("open3d", "embreex")  # depths are fused by the one and measured against outlines by the other
 WIDENED = 0.4  # pixels of the photos that splats are drawn wider than they are
 
 
@@ -17,7 +19,7 @@ def extract(method: str, job: Job) -> Mesh:
     """The surface of a job's splats with vertex colours; what was done is added to the job's facts and notes.
 
     Args:
-        method: a key of `METHODS`, or auto: tsdf where Open3D is installed, density elsewhere.
+        method: a key of `METHODS`, or auto: tsdf where Open3D and embreex are installed, density elsewhere.
         job: splats and pictures of them.
 
     Raises:
@@ -25,9 +27,11 @@ def extract(method: str, job: Job) -> Mesh:
         MissingDependency: the method needs a package that is not installed.
     """
     if method == "auto":
-        method = "tsdf" if find_spec("open3d") else "density"
-        if method == "density":
-            job.notes.append("Open3D is not installed, so the surface is a level set of density, which is coarser than fused depths")
+        missing = [package for package in FUSING if find_spec(package) is None]
+        method = "density" if missing else "tsdf"
+        if missing:
+            absent = " and ".join(missing)
+            job.notes.append(f"without {absent} the surface is a level set of density, coarser than fused depths; {how_to_install('mesh')}")
     job.facts["method"] = method
     return METHODS[method](job)
 

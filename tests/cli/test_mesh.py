@@ -135,9 +135,15 @@ def test_photos_make_a_mesh_and_it_is_in_the_report(gen3d, photo_folder, tmp_pat
     assert manifest.mesh["report"]["faces"] > 50
     assert "mesh" in manifest.stages
     size = (tmp_path / "run" / "exports" / "mesh.glb").stat().st_size
-    code, out, _ = gen3d("mesh", tmp_path / "run", *FAST[:-1], "--faces", "100", "--overwrite", "--json")
+    assert "truncation" in manifest.mesh
+    code, _, _ = gen3d("mesh", tmp_path / "run", *FAST, "--faces", "100", "--overwrite")
     assert code == 0
     assert Run.open(tmp_path / "run").manifest.mesh["report"]["faces"] <= 100
+    code, _, _ = gen3d("mesh", tmp_path / "run", *FAST, "--method", "density", "--overwrite")
+    assert code == 0
+    again = Run.open(tmp_path / "run").manifest.mesh
+    assert again["method"] == "density"
+    assert "truncation" not in again
     assert (tmp_path / "run" / "exports" / "mesh.glb").stat().st_size != size
 
 

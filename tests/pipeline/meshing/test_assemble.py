@@ -12,7 +12,7 @@ from gen3d.pipeline.meshing import assemble, methods
 from gen3d.pipeline.meshing.assemble import mesh_splats
 from gen3d.pipeline.meshing.check import render_back
 from gen3d.pipeline.meshing.job import Origin
-from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.meshing.settings import METHODS, MeshSettings
 from gen3d.renderers.cameras import orbit
 from gen3d.renderers.rendering import RasterSettings
 
@@ -92,7 +92,17 @@ def test_without_optional_packages_density_gives_vertex_colours(ball, monkeypatc
     assert result.mesh.texture is None
     assert result.mesh.colors is not None
     assert result.facts["report"]["watertight"]
-    assert [note.split(" ")[0] for note in result.facts["notes"]] == ["Open3D", "Open3D", "embreex"]
+    told = [note.split(" ")[1] for note in result.facts["notes"]]
+    assert told == ["open3d", "Open3D", "embreex"]
+
+
+def test_auto_needs_the_ray_caster_too(ball, monkeypatch):
+    without(monkeypatch, "embreex")
+    assert mesh_splats(ball, replace(SMALL, faces=0)).facts["method"] == "density"
+
+
+def test_every_method_can_be_named():
+    assert set(METHODS) == {"auto", "none", *methods.METHODS}
 
 
 def test_a_method_that_was_asked_for_is_not_replaced(ball, monkeypatch):

@@ -5,37 +5,22 @@ import torch
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.meshing.pictures import take_pictures, views_around
-from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.harmonics import rgb_to_sh0
 from gen3d.renderers.projection import world_to_camera
-from gen3d.renderers.sphere import fibonacci_sphere
 
 
-@pytest.fixture(scope="module")
-def shell():
-    """Opaque splats on a sphere of radius 1 around (3, 0, 0), coloured by their place."""
-    directions = fibonacci_sphere(4_000).float()
-    return Gaussians(
-        means=directions + torch.tensor([3.0, 0, 0]),
-        scales=torch.full((4_000, 3), 0.03),
-        quats=torch.tensor([1.0, 0, 0, 0]).expand(4_000, 4),
-        opacities=torch.full((4_000,), 0.95),
-        sh=rgb_to_sh0((directions + 1) / 2)[:, None],
-    )
-
-
-def test_every_view_holds_the_whole_object_and_fills_its_picture(shell):
-    cameras = views_around(shell, 12, size=64)
+def test_every_view_holds_the_whole_object_and_fills_its_picture(ball):
+    cameras = views_around(ball, 12, size=64)
     for view in range(12):
         camera = cameras.select([view])
-        points = world_to_camera(shell.means, camera)
+        points = world_to_camera(ball.means, camera)
         pixels = points[:, :2] / points[:, 2:] * camera.intrinsics[0, 0, 0]
         assert 16 < pixels.abs().max() < 32
 
 
-def test_depths_and_colours_are_those_of_the_surface(shell):
-    cameras = views_around(shell, 6, size=64)
-    pictures = take_pictures(shell, cameras)
+def test_depths_and_colours_are_those_of_the_surface(ball):
+    cameras = views_around(ball, 6, size=64)
+    pictures = take_pictures(ball, cameras)
     for view in range(6):
         pose = cameras.world_to_camera[view]
         middle = pictures.depth[view, 32, 32]
@@ -47,16 +32,16 @@ def test_depths_and_colours_are_those_of_the_surface(shell):
     assert (pictures.rgb[:, 0, 0] == 0).all()
 
 
-def test_a_soft_edge_keeps_its_colour(shell):
-    white = replace(shell, sh=rgb_to_sh0(torch.ones(shell.count, 1, 3)), opacities=torch.full((shell.count,), 0.1))
-    pictures = take_pictures(white, views_around(shell, 2, size=64))
+def test_a_soft_edge_keeps_its_colour(ball):
+    white = replace(ball, sh=rgb_to_sh0(torch.ones(ball.count, 1, 3)), opacities=torch.full((ball.count,), 0.1))
+    pictures = take_pictures(white, views_around(ball, 2, size=64))
     seen = pictures.depth > 0
     assert 0 < seen.float().mean() < 1
     assert (pictures.rgb[seen] > 0.98).all()
 
 
-def test_what_has_no_extent_is_said(shell):
+def test_what_has_no_extent_is_said(ball):
     with pytest.raises(BadInput, match="there are no splats"):
-        views_around(shell.select(torch.zeros(0, dtype=torch.long)), 4, size=32)
+        views_around(ball.select(torch.zeros(0, dtype=torch.long)), 4, size=32)
     with pytest.raises(BadInput, match="within a sphere of radius 0"):
-        views_around(shell.select(torch.tensor([5])), 4, size=32)
+        views_around(ball.select(torch.tensor([5])), 4, size=32)
