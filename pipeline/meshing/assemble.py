@@ -18,7 +18,7 @@ from gen3d.pipeline.meshing.report import report
 from gen3d.pipeline.meshing.settings import MANY_FACES, MeshSettings
 from gen3d.pipeline.meshing.steps import Steps
 from gen3d.pipeline.meshing.unwrap import unwrap
-from gen3d.pipeline.meshing.watertight import watertight
+from gen3d.pipeline.meshing.watertight import COARSEST, watertight
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
@@ -26,6 +26,7 @@ from gen3d.renderers.mesh import Mesh
 
 SMALLEST, SMALLEST_OF_SCENE = 0.02, 0.1  # of the largest part's area: smaller parts are dropped, in scenes they are shreds
 HOLE = 0.15  # of the diagonal: boundaries up to this length are closed
+CLOSING = 5 / 8  # of the resolution: a finer lattice has ten times the faces of the result and comes no closer to the surface
 BAKED = 40  # pictures that colours are taken from
 
 
@@ -99,7 +100,7 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     mesh = repaired(largest_components(mesh, SMALLEST if job.outlined else SMALLEST_OF_SCENE))
     mesh = fill_holes(mesh, longest=HOLE * job.diagonal)
     if settings.watertight:
-        mesh = watertight(mesh, resolution=settings.resolution)
+        mesh = watertight(mesh, resolution=max(COARSEST, round(CLOSING * settings.resolution)))
     if not len(mesh.faces):
         raise BadInput("no face is left after cleaning; use another --method or a larger --resolution")
     if not settings.faces or len(mesh.faces) <= settings.faces:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from gen3d.errors import BadInput
 from gen3d.optional import how_to_install
 from gen3d.pipeline.meshing.density import density_mesh
 from gen3d.pipeline.meshing.job import Job
-from gen3d.pipeline.meshing.outlines import best_forward
+from gen3d.pipeline.meshing.outlines import COMPARED, best_forward, best_outward, outline_error
 from gen3d.pipeline.meshing.poisson import poisson_mesh
 from gen3d.pipeline.meshing.tsdf import TRUNCATION, tsdf_mesh
 from gen3d.renderers.mesh import Mesh
@@ -19,7 +20,8 @@ def extract(method: str, job: Job) -> Mesh:
     """The surface of a job's splats with vertex colours; what was done is added to the job's facts and notes.
 
     Args:
-        method: a key of `METHODS`, or auto: tsdf where Open3D and embreex are installed, density elsewhere.
+        method: a key of `METHODS`, or auto. Where Open3D and embreex are installed, that is tsdf for scenes, and for things that stand
+            free the one of tsdf and poisson that fills their outlines better; density elsewhere.
         job: splats and pictures of them.
 
     Raises:
@@ -28,12 +30,30 @@ def extract(method: str, job: Job) -> Mesh:
     """
     if method == "auto":
         missing = [package for package in FUSING if find_spec(package) is None]
+        if not missing and job.outlined:
+            return _clearer(job)
         method = "density" if missing else "tsdf"
         if missing:
             absent = " and ".join(missing)
             job.notes.append(f"without {absent} the surface is a level set of density, coarser than fused depths; {how_to_install('mesh')}")
     job.facts["method"] = method
     return METHODS[method](job)
+
+
+def _clearer(job: Job) -> Mesh:
+    """Depths are better where splats are solid, the splats themselves where they are a fog; the outlines tell which."""
+    few, found, failed = job.pictures.spread(COMPARED), {}, []
+    for method in ("tsdf", "poisson"):
+        try:
+            found[method] = METHODS[method](job)
+        except BadInput as error:
+            failed.append(error)
+    if not found:
+        raise failed[0]
+    errors = {method: outline_error(mesh, few) for method, mesh in found.items()}
+    job.facts["method"] = min(errors, key=errors.__getitem__)
+    job.facts["outline_error"] = errors
+    return found[job.facts["method"]]
 
 
 def _tsdf(job: Job) -> Mesh:
@@ -46,7 +66,13 @@ def _tsdf(job: Job) -> Mesh:
 
 
 def _poisson(job: Job) -> Mesh:
-    return poisson_mesh(job.gaussians, job.pictures, outward=WIDENED * job.footprint)
+    def surface(outward: float) -> Mesh:
+        return poisson_mesh(job.gaussians, job.pictures, outward=outward)
+
+    if not job.outlined:
+        return surface(WIDENED * job.footprint)
+    mesh, job.facts["outward"] = best_outward(surface, job.pictures, job.voxel)
+    return mesh
 
 
 def _density(job: Job) -> Mesh:

@@ -1,6 +1,7 @@
 """Outlines: where pictures show the thing against nothing. They say how large it is more exactly than depths do."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,12 +12,14 @@ from torch.nn import functional
 from gen3d.pipeline.meshing.cleanup import with_faces
 from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.pipeline.meshing.projecting import project_points
-from gen3d.renderers.mesh import Mesh
+from gen3d.renderers.mesh import Mesh, vertex_normals
 from gen3d.renderers.mesh_renderer import render_mesh
 
-COMPARED = 12  # views whose outlines decide
-FARTHEST = 8.0  # voxels that depths are brought forward at most
-COARSE, FINE = 2.0, 1.0  # voxels between trials
+COMPARED = 8  # views whose outlines decide
+FARTHEST = 8.0  # voxels that depths or surfaces are moved at most
+FORWARD_STEPS, OUTWARD_STEPS = (2.0, 1.0, 0.5), (0.5, 0.25)  # voxels between trials, coarse to fine
+SEARCHED = 40  # views that depths are fused of while searching
+OUTWARD, MOVED = 1.0, 0.5  # voxels that the search of `best_outward` starts from, and that vertices are moved at most
 OUTSIDE = 2  # views that must see past a vertex before it goes: one may look through a hole between splats
 
 
@@ -40,25 +43,57 @@ def best_forward(extract: Callable[[Pictures], Mesh], pictures: Pictures, voxel:
     Returns:
         the mesh, and the distance in scene units.
     """
-    few = pictures.spread(COMPARED)
-    tried: dict[float, tuple[float, Mesh]] = {}
+    few, some = pictures.spread(COMPARED), pictures.spread(SEARCHED)
 
     def error(forward: float) -> float:
-        if not 0 <= forward <= FARTHEST:
-            return float("inf")
-        if forward not in tried:
-            mesh = extract(forwarded(pictures, forward * voxel))
-            tried[forward] = outline_error(mesh, few), mesh
-        return tried[forward][0]
+        return outline_error(extract(forwarded(some, forward * voxel)), few)
 
-    best = 0.0
-    for step in (COARSE, FINE):
-        while True:
-            lower, upper = error(best - step), error(best + step)
-            if min(lower, upper) >= error(best):
-                break
-            best += step if upper < lower else -step
-    return tried[best][1], best * voxel
+    forward = _lowest(error, 0.0, FORWARD_STEPS) * voxel
+    return extract(forwarded(pictures, forward)), forward
+
+
+def best_outward(extract: Callable[[float], Mesh], pictures: Pictures, voxel: float) -> tuple[Mesh, float]:
+    """The surface through points that are moved along their normals by as much as makes it fill the outlines best.
+
+    Splats are drawn wider than they are, so that their centres lie behind the outline that they draw. What a surface through moved
+    points looks like is foretold by moving the vertices of another one, which takes a tenth of the time and, up to half a voxel, is as
+    good.
+
+    Args:
+        extract: distance in scene units to surface.
+        pictures: with real outlines, not those of a crop.
+        voxel: scene units.
+
+    Returns:
+        the mesh, and the distance in scene units.
+    """
+    few = pictures.spread(COMPARED)
+    first = extract(OUTWARD * voxel)
+    normals = vertex_normals(first)
+
+    def moved(outward: float) -> Mesh:
+        return replace(first, vertices=first.vertices + (outward - OUTWARD) * voxel * normals)
+
+    outward = _lowest(lambda outward: outline_error(moved(outward), few), OUTWARD, OUTWARD_STEPS)
+    return moved(outward) if abs(outward - OUTWARD) <= MOVED else extract(outward * voxel), outward * voxel
+
+
+def _lowest(error: Callable[[float], float], start: float, steps: Sequence[float]) -> float:
+    """Where an error is lowest in [0, `FARTHEST`], downhill from a start; each place is tried once."""
+    tried: dict[float, float] = {}
+
+    def at(place: float) -> float:
+        if not 0 <= place <= FARTHEST:
+            return math.inf
+        if place not in tried:
+            tried[place] = error(place)
+        return tried[place]
+
+    best = start
+    for step in steps:
+        while at(lower := min(best - step, best + step, key=at)) < at(best):
+            best = lower
+    return best
 
 
 def forwarded(pictures: Pictures, distance: float) -> Pictures:

@@ -14,8 +14,9 @@ class MeshSettings:
     """How splats become a textured mesh.
 
     Attributes:
-        method: tsdf fuses depths, poisson is smoother, density needs no optional package, none makes no mesh; auto is tsdf where Open3D
-            and embreex are installed and density elsewhere.
+        method: tsdf fuses depths, poisson goes through the splats themselves, density needs no optional package, none makes no mesh.
+            auto takes for objects the one of tsdf and poisson that fills the outlines better, tsdf for scenes, and density where Open3D
+            or embreex is not installed.
         faces: at most about so many; 0 keeps all.
         texture: rows and columns of the texture; 0 gives vertex colours instead.
         views: pictures of the splats that surface and texture are made from.

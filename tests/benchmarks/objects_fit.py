@@ -46,6 +46,7 @@ class Options:
     accelerator: str
     cap: int
     first: int
+    method: str
     out: Path | None
 
 
@@ -112,6 +113,7 @@ def read_options(description: str) -> Options:
     parser.add_argument("--accelerator", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cap", type=int, default=50_000, help="splats")
     parser.add_argument("--first", type=int, default=PER_TIER * len(TIERS), help="how many of the objects")
+    parser.add_argument("--method", default="auto", help="of the meshes")
     parser.add_argument("--out", type=Path, help="JSON file")
     return Options(**vars(parser.parse_args()))
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/objects_mesh.py OBJECT_FOLDER --steps 2500 --out result.json
 
-The objects, views and fits of objects_fit.py. For each object the TSDF mesh with its texture, and the watertight one:
+The objects, views and fits of objects_fit.py. For each object the mesh with its texture, and the watertight one:
 Chamfer distance (mean of both directions, in units of the longest side) to the surface that a dense sphere of cameras sees, F-score
 at 2 %, PSNR of splats and mesh at unseen views over white.
 """
@@ -79,9 +79,9 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
     gaussians, _ = fitted(scene, options)
     origin = Origin(stacked_cameras(scene.train), cut_out=True, raster=RasterSettings())
     start = time.perf_counter()
-    result = mesh_splats(gaussians, MeshSettings(method="tsdf"), origin, backend=options.backend)
+    result = mesh_splats(gaussians, MeshSettings(method=options.method), origin, backend=options.backend)
     seconds = time.perf_counter() - start
-    closed = mesh_splats(gaussians, MeshSettings(method="tsdf", watertight=True), origin, backend=options.backend).mesh
+    closed = mesh_splats(gaussians, MeshSettings(method=options.method, watertight=True), origin, backend=options.backend).mesh
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mesh.glb"
         write_mesh(path, result.mesh)
@@ -94,6 +94,7 @@ def measure(entry: ObjectEntry, options: Options) -> dict[str, Any]:
     return {
         "id": entry.id,
         "tier": entry.tier,
+        "method": result.facts["method"],
         "splats": gaussians.count,
         "chamfer": chamfer,
         "f_score": score,

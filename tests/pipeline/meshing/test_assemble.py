@@ -101,6 +101,34 @@ def test_auto_needs_the_ray_caster_too(ball, monkeypatch):
     assert mesh_splats(ball, replace(SMALL, faces=0)).facts["method"] == "density"
 
 
+def faded(mesh):
+    """The mesh, smaller than the thing that it is of."""
+    return replace(mesh, vertices=0.9 * (mesh.vertices - torch.tensor([3.0, 0, 0])) + torch.tensor([3.0, 0, 0]))
+
+
+@pytest.mark.parametrize(("worse", "better"), [("tsdf", "poisson"), ("poisson", "tsdf")])
+def test_auto_takes_the_surface_that_fills_the_outlines(ball, monkeypatch, worse, better):
+    needs("open3d", "embreex")
+    right = methods.METHODS[worse]
+    monkeypatch.setitem(methods.METHODS, worse, lambda job: faded(right(job)))
+    facts = mesh_splats(ball, replace(SMALL, texture=0)).facts
+    assert facts["method"] == better
+    assert facts["outline_error"][worse] > 2 * facts["outline_error"][better]
+
+
+def test_auto_does_with_one_method_where_the_other_finds_nothing(ball, monkeypatch):
+    needs("open3d", "embreex")
+
+    def nothing(job):
+        raise BadInput("there is no surface")
+
+    monkeypatch.setitem(methods.METHODS, "poisson", nothing)
+    assert mesh_splats(ball, replace(SMALL, texture=0)).facts["method"] == "tsdf"
+    monkeypatch.setitem(methods.METHODS, "tsdf", nothing)
+    with pytest.raises(BadInput, match="there is no surface"):
+        mesh_splats(ball, replace(SMALL, texture=0))
+
+
 def test_every_method_can_be_named():
     assert set(METHODS) == {"auto", "none", *methods.METHODS}
 

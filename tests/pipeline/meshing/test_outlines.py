@@ -6,7 +6,7 @@ import pytest
 import torch
 import trimesh
 
-from gen3d.pipeline.meshing.outlines import best_forward, forwarded, outline_error, traced, within_outlines
+from gen3d.pipeline.meshing.outlines import best_forward, best_outward, forwarded, outline_error, traced, within_outlines
 from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.pipeline.objects.rendering import sphere_cameras
 from gen3d.renderers.mesh import Mesh
@@ -54,6 +54,21 @@ def test_depths_come_forward_until_the_outlines_are_filled(pictures):
 def test_what_lies_right_is_not_moved(pictures):
     _, forward = best_forward(lambda given: sphere(1.0 - float((pictures.depth - given.depth).max())), pictures, VOXEL)
     assert forward == 0.0
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.75, 1.0, 2.25])
+def test_points_move_outwards_until_the_outlines_are_filled(pictures, missing):
+    """Each surface takes seconds, so that the distance is foretold from the first."""
+    asked = []
+
+    def extract(outward):
+        asked.append(outward / VOXEL)
+        return sphere(1.0 - missing * VOXEL + outward)
+
+    mesh, outward = best_outward(extract, pictures, VOXEL)
+    assert outward / VOXEL == pytest.approx(missing, abs=0.26)
+    assert mesh.vertices.norm(dim=-1).max() == pytest.approx(1.0, abs=0.27 * VOXEL)
+    assert asked == pytest.approx([1.0, outward / VOXEL] if abs(missing - 1) > 0.5 else [1.0])
 
 
 def test_empty_pixels_stay_empty_when_depths_come_forward(pictures):
