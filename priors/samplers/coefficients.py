@@ -1,0 +1,86 @@
+"""What the noise is like at one time of a path: x_t = alpha x0 + sigma eps."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Scalar = float | Tensor  # float where all samples share a time, float64 tensors [b] or [b, ...] where samples or tokens have their own
+
+
+@dataclass(frozen=True, slots=True)
+class Coef:
+    """Coefficients of a path at one time, in double precision.
+
+    Attributes:
+        t: time, as the path counts it.
+        alpha: of the data, at least 0.
+        sigma: of the noise, at least 0.
+        dalpha: derivative of alpha with respect to t.
+        dsigma: derivative of sigma with respect to t.
+    """
+
+    t: Scalar
+    alpha: Scalar
+    sigma: Scalar
+    dalpha: Scalar
+    dsigma: Scalar
+
+    @property
+    def sb(self) -> Scalar:
+        """The noise in units of the data, sigma / alpha (the sigma of EDM); infinite for pure noise."""
+        return ratio(self.sigma, self.alpha)
+
+    @property
+    def lam(self) -> Scalar:
+        """log(alpha / sigma), half of the log-SNR: -inf for pure noise, inf for clean data."""
+        return -log(self.sb)
+
+    def like(self, x: Tensor) -> "Coef":
+        """These coefficients as factors of a state `[b, ...]`: on its device, with trailing axes, still in double precision.
+
+        Raises:
+            ValueError: there are more axes of times than of the state.
+        """
+        return Coef(*(_like(getattr(self, field.name), x) for field in fields(self)))
+
+
+def _like(value: Scalar, x: Tensor) -> Scalar:
+    if not isinstance(value, Tensor):
+        return value
+    if value.ndim > x.ndim:
+        raise ValueError(f"times of shape {tuple(value.shape)} do not fit a state {tuple(x.shape)}; one for each sample or token does")
+    return value.to(x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim))
+
+
+def ratio(above: Scalar, below: Scalar) -> Scalar:
+    """A quotient that is infinite or NaN, not an error, below 0."""
+    if isinstance(above, Tensor) or isinstance(below, Tensor) or below != 0:
+        return above / below
+    return math.copysign(math.inf, above) if above else math.nan
+
+
+def log(value: Scalar) -> Scalar:
+    """The logarithm, -inf at 0."""
+    if isinstance(value, Tensor):
+        return value.log()
+    return math.log(value) if value > 0 else -math.inf
+
+
+def sqrt(value: Scalar) -> Scalar:
+    """The root; what rounding has made negative counts as 0."""
+    return value.clamp_min(0).sqrt() if isinstance(value, Tensor) else math.sqrt(max(value, 0.0))
+
+
+def expm1(value: Scalar) -> Scalar:
+    """exp(value) - 1."""
+    return value.expm1() if isinstance(value, Tensor) else math.expm1(value)
+
+
+def where(condition: Any, yes: Scalar, no: Scalar) -> Scalar:
+    """The one or the other, element by element where anything is a tensor."""
+    if not isinstance(condition, Tensor):
+        return yes if condition else no
+    return torch.where(condition, yes, no)

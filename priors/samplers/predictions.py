@@ -1,0 +1,147 @@
+"""What networks predict, and what samplers want: clean data x0, and the noise eps that goes with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.paths import Path
+
+Kind = Literal["eps", "x0", "v", "flow", "edm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a denoiser says of a state.
+
+    Attributes:
+        x0: expected clean data `[b, ...]`.
+        eps: noise that a solver puts back `[b, ...]`; not always the one that x0 implies (CFG++).
+        aux: anything else, which guidance and solvers carry to the result, for example splats that x0 was rendered from.
+    """
+
+    x0: Tensor
+    eps: Tensor
+    aux: Any = None
+
+    def at(self, x0: Tensor, x: Tensor, c: Coef) -> "Prediction":
+        """Another x0 for the state x, with the noise that it implies."""
+        return replace(self, x0=x0, eps=implied_eps(x, x0, c))
+
+
+class Denoiser(Protocol):
+    """Anything that tells clean data from noise, on every path."""
+
+    def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
+        """What a state `[b, ...]` at the coefficients c is a noisy version of."""
+        ...
+
+
+def implied_eps(x: Tensor, x0: Tensor, c: Coef) -> Tensor:
+    """The noise for which x = alpha x0 + sigma eps; sigma must be above 0."""
+    c = c.like(x)
+    return ((x - c.alpha * x0) / c.sigma).to(x.dtype)
+
+
+def to_x0(kind: Kind, output: Tensor, x: Tensor, c: Coef, *, sigma_data: float = 0.5) -> Tensor:
+    """Clean data from what a network predicts.
+
+    Args:
+        kind: eps; x0; v = alpha eps - sigma x0; flow u = alpha' x0 + sigma' eps; edm, the residual behind EDM's preconditioning.
+        output: of the network `[b, ...]`.
+        x: its input, a state of the path.
+        c: coefficients of the state.
+        sigma_data: of EDM's preconditioning.
+
+    Raises:
+        ValueError: the kind is unknown, or eps is predicted where there is no data left (zero terminal SNR).
+    """
+    k = c.like(x)
+    if kind == "x0":
+        return output
+    if kind == "eps":
+        if bool(torch.as_tensor(c.alpha == 0).any()):
+            raise ValueError("an eps network says nothing of data at alpha = 0 (zero terminal SNR); use one that predicts v or x0")
+        return (x - k.sigma * output) / k.alpha
+    if kind == "v":
+        return (k.alpha * x - k.sigma * output) / (k.alpha**2 + k.sigma**2)
+    if kind == "flow":
+        return (k.sigma * output - k.dsigma * x) / (k.dalpha * k.sigma - k.alpha * k.dsigma)
+    if kind == "edm":
+        sb = k.sigma / k.alpha
+        skip, out = sigma_data**2 / (sb**2 + sigma_data**2), sb * sigma_data / (sb**2 + sigma_data**2) ** 0.5
+        return skip * x / k.alpha + out * output
+    raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+
+
+def target(kind: Kind, x0: Tensor, eps: Tensor, c: Coef, *, sigma_data: float = 0.5) -> Tensor:
+    """What a network of a kind should predict: the inverse of `to_x0`.
+
+    Args:
+        kind: as in `to_x0`.
+        x0: clean data `[b, ...]`.
+        eps: noise `[b, ...]`.
+        c: coefficients, one set or one for each sample.
+        sigma_data: of EDM's preconditioning.
+    """
+    k = c.like(x0)
+    if kind in ("eps", "x0"):
+        return eps if kind == "eps" else x0
+    if kind == "v":
+        return k.alpha * eps - k.sigma * x0
+    if kind == "flow":
+        return k.dalpha * x0 + k.dsigma * eps
+    if kind == "edm":
+        sb = k.sigma / k.alpha
+        skip, out = sigma_data**2 / (sb**2 + sigma_data**2), sb * sigma_data / (sb**2 + sigma_data**2) ** 0.5
+        return (x0 - skip * (x0 + sb * eps)) / out
+    raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network as a denoiser on every path: states are turned into those of the path that it was trained on.
+
+    Attributes:
+        net: (input, time, condition) to output; input in the network's precision, time one number for each sample, in float32.
+        path: what it was trained on.
+        kind: what it predicts.
+        time: what the network is told of the noise; the path's own time by default.
+        sigma_data: of EDM's preconditioning, which also scales the input.
+        dtype: of the network's input; states and results keep theirs.
+    """
+
+    net: Callable[[Tensor, Tensor, Any], Tensor]
+    path: Path
+    kind: Kind
+    time: Callable[[Coef], Any] | None = None
+    sigma_data: float = 0.5
+    dtype: torch.dtype | None = None
+
+    def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
+        """See `Denoiser`."""
+        own = self._own(c)
+        k, mine = c.like(x), own.like(x)
+        state = x if own is c else x * ((mine.alpha**2 + mine.sigma**2) / (k.alpha**2 + k.sigma**2)) ** 0.5
+        entered = state / mine.alpha / ((mine.sigma / mine.alpha) ** 2 + self.sigma_data**2) ** 0.5 if self.kind == "edm" else state
+        told = torch.as_tensor(own.t if self.time is None else self.time(own), dtype=torch.float32).to(x.device)
+        told = told.expand(len(x)) if told.ndim == 0 else told
+        output = self.net(entered.to(self.dtype or x.dtype), told, condition).to(x.dtype)
+        x0 = to_x0(self.kind, output, state, own, sigma_data=self.sigma_data)
+        return Prediction(x0, output if self.kind == "eps" else implied_eps(x, x0, c))
+
+    def _own(self, c: Coef) -> Coef:
+        """The same noise on the path of the network; c itself where it is of that path."""
+        if bool(torch.as_tensor((torch.as_tensor(c.t) >= self.path.cleanest) & (torch.as_tensor(c.t) <= self.path.noisiest)).all()):
+            same = self.path(c.t)
+            if bool(torch.as_tensor((torch.as_tensor(same.alpha) == c.alpha) & (torch.as_tensor(same.sigma) == c.sigma)).all()):
+                return c
+        return self.path.at(c.sb)
+
+
+def edm_time(c: Coef) -> Any:
+    """What EDM's networks are told: log(sigma / alpha) / 4."""
+    return torch.as_tensor(c.sb, dtype=torch.float64).log() / 4

@@ -1,0 +1,39 @@
+"""Reverse SDEs: any amount of noise with the same marginals (Song et al. 2021; Albergo et al. 2023)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt
+from gen3d.priors.samplers.grids import Grid
+from gen3d.priors.samplers.predictions import Prediction
+from gen3d.priors.samplers.solvers.exponential import phi
+from gen3d.priors.samplers.solvers.heun import d_dt
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+
+
+def classical(c: Coef) -> Scalar:
+    """The kappa of the forward process' own reverse SDE: g^2 / 2 = sigma sigma' - (alpha' / alpha) sigma^2."""
+    return c.sigma * c.dsigma - c.dalpha / c.alpha * c.sigma**2
+
+
+@dataclass(frozen=True)
+class SDE(OneStage):
+    """Euler-Maruyama in the path's time, x' = x - h u + h kappa s + sqrt(2 kappa h) z with the score s = -eps / sigma.
+
+    The last step to clean data has no noise.
+
+    Attributes:
+        kappa: how much noise, at least 0 at every time; 0 is the ODE. Where it is infinite (`classical` for pure noise) start later.
+    """
+
+    kappa: Callable[[Coef], Scalar] = classical
+
+    def transition(self, state: State, prediction: Prediction, grid: Grid) -> Transition:
+        """To the next node."""
+        c, d = (grid.coefs[state.i + j].like(state.x) for j in (0, 1))
+        if grid.coefs[state.i + 1].sigma == 0:
+            return Transition(advanced(state, phi(state.x, prediction.x0, c, d)))
+        h = c.t - d.t
+        kappa = self.kappa(c)
+        moved = state.x - h * d_dt(prediction, c) - (h * kappa / c.sigma) * prediction.eps
+        return Transition(advanced(state, moved), sqrt(2 * kappa * h))

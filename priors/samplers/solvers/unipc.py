@@ -1,0 +1,90 @@
+"""UniPC (Zhao et al. 2023): a predictor and a corrector that share one evaluation a step, in the variant B2 on predictions of x0."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.grids import Grid
+from gen3d.priors.samplers.predictions import Prediction
+from gen3d.priors.samplers.solvers.exponential import phi
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+
+
+@dataclass(frozen=True)
+class UniPC(OneStage):
+    """The evaluation at a node first corrects the step that led there, then predicts the next one.
+
+    All samples share their times.
+
+    Attributes:
+        order: 1 to 3, of the predictor; the corrector's is one more.
+
+    Raises:
+        ValueError: the order is another one.
+    """
+
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2, 3):
+            raise ValueError(f"the order is {self.order}; UniPC has 1, 2 and 3 here")
+
+    def transition(self, state: State, prediction: Prediction, grid: Grid) -> Transition:
+        """Correct, then predict; the memory is the corrected state behind the last predictions of x0."""
+        nodes, i = grid.coefs, state.i
+        d, x = prediction.x0, state.x
+        if state.memory:
+            *older, begin = state.memory
+            order = min(self.order, i, len(older))
+            x = _moved(begin, (d, *older), nodes, i - 1, order, corrected=True)
+        memory = (d, *state.memory[:-1])[: self.order]
+        if nodes[i + 1].sigma == 0 or nodes[i].alpha == 0:
+            following = phi(x, d, nodes[i], nodes[i + 1])
+        else:
+            following = _moved(x, (d, *memory), nodes, i, min(self.order, len(memory)), corrected=False)
+        usable = nodes[i].alpha != 0  # log-SNR of pure noise is no neighbour
+        return Transition(advanced(state, following, (*memory, x) if usable else ()))
+
+
+def _moved(begin: Tensor, known: tuple[Tensor, ...], nodes: tuple[Coef, ...], i: int, order: int, *, corrected: bool) -> Tensor:
+    """From node i to i + 1.
+
+    Args:
+        begin: state at node i.
+        known: x0 at the new node where `corrected`, then at i, i - 1, ...; the first is not used otherwise.
+        nodes: of the grid.
+        i: see above.
+        order: how many of the values are used.
+        corrected: whether the new node's own evaluation takes part.
+    """
+    c, d = nodes[i], nodes[i + 1]
+    h = float(d.lam - c.lam)
+    ratios = [float(nodes[i - j].lam - c.lam) / h for j in range(1, order)]
+    places = list(range(2, order + 1))  # in `known`, of the values at the ratios
+    if corrected:
+        ratios, places = [*ratios, 1.0], [*places, 0]
+    moved = phi(begin, known[1], c, d)
+    if not ratios:
+        return moved
+    scale, factors = -float(d.alpha) * math.expm1(-h), _weights(ratios, h)
+    shares = [scale * factor / ratio for factor, ratio in zip(factors, ratios, strict=True)]
+    for share, place in zip(shares, places, strict=True):
+        moved = moved + share * known[place]
+    return moved - sum(shares) * known[1]
+
+
+def _weights(ratios: list[float], h: float) -> list[float]:
+    """Weights of differences for which the step is exact on polynomials; with one difference 1/2, which is as good and simpler."""
+    if len(ratios) == 1:
+        return [0.5]
+    hh = -h
+    base, k, factorial, right = math.expm1(hh), math.expm1(hh) / hh - 1, 1.0, []
+    for q in range(1, len(ratios) + 1):
+        right.append(k * factorial / base)
+        factorial *= q + 1
+        k = k / hh - 1 / factorial
+    matrix = torch.tensor([[ratio**q for ratio in ratios] for q in range(len(ratios))], dtype=torch.float64)
+    return torch.linalg.solve(matrix, torch.tensor(right, dtype=torch.float64)).tolist()
