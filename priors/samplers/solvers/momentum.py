@@ -128,7 +128,7 @@ class Momentum(OneStage):
         """For each sample the largest damping up to the method's own for which it stands the stiffness between the last two places."""
         axes = tuple(range(1, field.ndim))
         rise, run = ((new - old).square().sum(axes, keepdim=True).sqrt() for new, old in zip((field, place), watched, strict=True))
-        z = abs(step) * rise / run.clamp_min(torch.finfo(run.dtype).tiny)
+        z = (step * rise / run.clamp_min(torch.finfo(run.dtype).tiny)).abs()
         constant = sum(c * 2**j for j, c in enumerate(differences(self.order, 0.0)))
         slope = sum(c * 2**j for j, c in enumerate(differences(self.order, 1.0))) - constant
         return ((4 - z * constant) / (2 + z * slope)).clamp(LEAST, self.damping)  # solves z = -stability(order, beta)
