@@ -38,8 +38,11 @@ def execute(options: SimpleNamespace) -> Report:
     from gen3d.pipeline.formats.registry import read_gaussians
     from gen3d.pipeline.stages.make_mesh import export_mesh, run_origin
 
-    check_target(target, options.axes)
-    may_write(target, options.overwrite)
+    kind, _ = check_target(target, options.axes)
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{short(target)} are the splats themselves; choose another --out")
+    for name in (target.name, *kind.beside(target.stem)):
+        may_write(target.with_name(name), options.overwrite)
     gaussians, facts = read_gaussians(source, frame=options.frame)
     with Bar(quiet=options.quiet) as progress:
         mesh = export_mesh(
@@ -53,7 +56,9 @@ def execute(options: SimpleNamespace) -> Report:
             force=options.force,
             backend=options.backend,
         )
-    if given.is_dir() and target == given / MESH:
+    if facts.dropped:
+        mesh["notes"].append(f"{facts.dropped:,} splats with numbers that are not finite were left out")
+    if given.is_dir() and target.resolve() == (given / MESH).resolve():
         Run.open(given).record(mesh=mesh)
     steps = [(f"  {name}", f"{seconds:.1f} s", f"{mesh['memory_mib'][name]:,} MiB") for name, seconds in mesh["seconds"].items()]
     lines = [f"{short(target)}: {mesh_words(mesh)}", table(steps), *(f"note: {note}" for note in mesh["notes"])]

@@ -101,8 +101,10 @@ def may_write(path: Path, overwrite: bool, instead: str = "choose another --out"
     """The path, when nothing would be lost by writing it.
 
     Raises:
-        UsageError: the file exists and `overwrite` is off.
+        UsageError: the file exists and `overwrite` is off, or it is a folder.
     """
+    if path.is_dir():
+        raise UsageError(f"{short(path)} is a folder; name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{short(path)} exists; {instead}, or add --overwrite")
     return path

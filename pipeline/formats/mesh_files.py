@@ -26,6 +26,8 @@ class MeshFormat:
         encode: makes the files of a mesh.
         fixed: the standard has these axes only.
         solid: for closed surfaces; open ones are written when forced.
+        textured: keeps a texture.
+        beside: names of the files that are written beside one with a given stem.
     """
 
     name: str
@@ -34,13 +36,19 @@ class MeshFormat:
     encode: Callable[[MeshContents], Encoded]
     fixed: bool = False
     solid: bool = False
+    textured: bool = False
+    beside: Callable[[str], tuple[str, ...]] = lambda stem: ()
 
 
 # Importers turn glTF and OBJ from +Y up to their own axes by themselves. STL is for printers, which build along +Z. Nobody turns
 # PLY: most viewers look at it with +Y up (MeshLab, Open3D, three.js), Blender does not and wants zup.
 MESH_FORMATS: dict[str, MeshFormat] = {
-    ".glb": MeshFormat("glb", "binary glTF 2.0: texture, vertex colours, normals in one file", "gltf", glb.encode, fixed=True),
-    ".obj": MeshFormat("obj", "Wavefront OBJ: texture in a PNG and a material file beside it", "gltf", obj.encode),
+    ".glb": MeshFormat(
+        "glb", "binary glTF 2.0: texture, vertex colours, normals in one file", "gltf", glb.encode, fixed=True, textured=True
+    ),
+    ".obj": MeshFormat(
+        "obj", "Wavefront OBJ: texture in a PNG and a material file beside it", "gltf", obj.encode, textured=True, beside=obj.beside
+    ),
     ".ply": MeshFormat("ply", "PLY of triangles: vertex colours and normals", "gltf", mesh_ply.encode),
     ".stl": MeshFormat("stl", "binary STL for printing: closed surfaces without colour", "zup", stl.encode, solid=True),
 }

@@ -15,7 +15,7 @@ from gen3d.renderers.mesh import Mesh
 def encode(contents: MeshContents) -> Encoded:
     """The mesh as an OBJ file and, with a texture, NAME.mtl and NAME.png; v runs upwards as in `Mesh`."""
     mesh = contents.mesh
-    name = re.sub(r"^-|[^\w.-]", "_", contents.stem)
+    name = _name(contents.stem)
     lines = [f"# {label}" for label in contents.labels()]
     textured = mesh.texture is not None and mesh.uvs is not None
     if textured:
@@ -31,7 +31,17 @@ def encode(contents: MeshContents) -> Encoded:
     if mesh.texture is None or not textured:
         return Encoded(content, {})
     material = f"newmtl {name}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
-    return Encoded(content, {f"{name}.mtl": material.encode(), f"{name}.png": encode_png(mesh.texture)}, _lost(mesh))
+    picture = encode_png(mesh.texture)
+    return Encoded(content, dict(zip(beside(contents.stem), (material.encode(), picture), strict=True)), _lost(mesh))
+
+
+def beside(stem: str) -> tuple[str, str]:
+    """Names of the material file and the picture of an OBJ with a texture."""
+    return f"{_name(stem)}.mtl", f"{_name(stem)}.png"
+
+
+def _name(stem: str) -> str:
+    return re.sub(r"^-|[^\w.-]", "_", stem)
 
 
 def _lost(mesh: Mesh) -> tuple[str, ...]:

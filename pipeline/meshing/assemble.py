@@ -1,15 +1,13 @@
 """Splats to a textured mesh: pictures, surface, clean-up, texture."""
 
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from gen3d.errors import BadInput
-from gen3d.optional import how_to_install
-from gen3d.pipeline.formats.contents import finite, visible
+from gen3d.optional import available, how_to_install
 from gen3d.pipeline.meshing.bake import bake, paint
 from gen3d.pipeline.meshing.cleanup import decimate, largest_components
-from gen3d.pipeline.meshing.density import FEWEST
+from gen3d.pipeline.meshing.density import drawable
 from gen3d.pipeline.meshing.job import Job, Origin, photographed
 from gen3d.pipeline.meshing.methods import extract
 from gen3d.pipeline.meshing.outlines import traced, within_outlines
@@ -17,8 +15,9 @@ from gen3d.pipeline.meshing.repair import fill_holes, repaired
 from gen3d.pipeline.meshing.report import report
 from gen3d.pipeline.meshing.settings import MANY_FACES, MeshSettings
 from gen3d.pipeline.meshing.steps import Steps
+from gen3d.pipeline.meshing.texels import find_texels
 from gen3d.pipeline.meshing.unwrap import unwrap
-from gen3d.pipeline.meshing.watertight import COARSEST, watertight
+from gen3d.pipeline.meshing.watertight import watertight
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
@@ -27,6 +26,7 @@ from gen3d.renderers.mesh import Mesh
 SMALLEST, SMALLEST_OF_SCENE = 0.02, 0.1  # of the largest part's area: smaller parts are dropped, in scenes they are shreds
 HOLE = 0.15  # of the diagonal: boundaries up to this length are closed
 CLOSING = 5 / 8  # of the resolution: a finer lattice has ten times the faces of the result and comes no closer to the surface
+CROWDED = 0.1  # of the faces: so many may be smaller than a texel without a word
 BAKED = 40  # pictures that colours are taken from
 
 
@@ -69,7 +69,7 @@ def mesh_splats(
         MissingDependency: the method needs a package that is not installed.
     """
     settings, steps = settings or MeshSettings(), Steps(progress or Silent())
-    _check(gaussians)
+    drawable(gaussians)
     with steps("pictures"):
         job = photographed(gaussians, settings, origin, backend=backend)
     with steps("surface"):
@@ -82,17 +82,6 @@ def mesh_splats(
     return MeshResult(mesh, job.facts | facts, job.held, job.footprint)
 
 
-def _check(gaussians: Gaussians) -> None:
-    if bad := int((~finite(gaussians)).sum()):
-        raise BadInput(f"{bad:,} of {gaussians.count:,} splats have numbers that are not finite; drop them first")
-    seen = int(visible(gaussians).sum())
-    if seen < FEWEST:
-        raise BadInput(
-            f"{seen} of {gaussians.count:,} splats are opaque enough to be seen and a surface needs at least {FEWEST}; "
-            "is this the file that you meant?"
-        )
-
-
 def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     """What belongs to the thing, without small holes, with the faces that were asked for."""
     if job.outlined:
@@ -100,12 +89,12 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     mesh = repaired(largest_components(mesh, SMALLEST if job.outlined else SMALLEST_OF_SCENE))
     mesh = fill_holes(mesh, longest=HOLE * job.diagonal)
     if settings.watertight:
-        mesh = watertight(mesh, resolution=max(COARSEST, round(CLOSING * settings.resolution)))
+        mesh = watertight(mesh, resolution=round(CLOSING * settings.resolution))
     if not len(mesh.faces):
         raise BadInput("no face is left after cleaning; use another --method or a larger --resolution")
     if not settings.faces or len(mesh.faces) <= settings.faces:
         return mesh
-    if find_spec("open3d") is None:
+    if not available("open3d"):
         job.notes.append(f"without Open3D all {len(mesh.faces):,} faces were kept; {how_to_install('mesh')}")
         return mesh
     return decimate(mesh, settings.faces)
@@ -113,16 +102,22 @@ def _cleaned(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
 
 def _coloured(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
     """The mesh with a texture, or with vertex colours where that is asked for or all that can be."""
-    if find_spec("embreex") is None:
+    if not available("embreex"):
         job.notes.append(f"without embreex there is no texture, only the colours of the surface's own method; {how_to_install('mesh')}")
         return mesh
     seen = traced(job.pictures.spread(BAKED), mesh)
-    if settings.texture and find_spec("xatlas") is None:
+    if settings.texture and not available("xatlas"):
         job.notes.append(f"without xatlas the mesh has vertex colours and no texture; {how_to_install('mesh')}")
     elif settings.texture:
         if len(mesh.faces) > MANY_FACES:
             job.notes.append(f"unwrapping {len(mesh.faces):,} faces takes minutes; --faces {MANY_FACES} or fewer is quicker")
-        mesh, job.facts["seen"] = bake(unwrap(mesh, size=settings.texture), seen, size=settings.texture)
+        flat = unwrap(mesh, size=settings.texture)
+        job.facts["without_texel"] = bare = len(flat.faces) - len(find_texels(flat, settings.texture).face.unique())
+        if bare > CROWDED * len(flat.faces):
+            job.notes.append(
+                f"{bare:,} of {len(flat.faces):,} faces have no texel of their own; a larger --texture or fewer --faces shows more"
+            )
+        mesh, job.facts["seen"] = bake(flat, seen, size=settings.texture)
         return mesh
     mesh, job.facts["seen"] = paint(mesh, seen)
     return mesh

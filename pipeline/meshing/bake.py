@@ -39,6 +39,8 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
         BadInput: no picture sees any of it.
     """
     texels = find_texels(mesh, size)
+    if not len(texels.place):
+        raise BadInput(f"a texture of {size}² has no texel for any of the {len(mesh.faces):,} faces; use a larger --texture, or 0")
     corners = mesh.vertices[mesh.faces]
     normals = functional.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1)[texels.face]
     colors, seen = _colors(texels.between(corners), normals, pictures, _extent(mesh))
@@ -73,7 +75,7 @@ def _colors(
     colors, weights = (torch.cat(values) for values in zip(*parts, strict=True))
     seen = (weights > 0).numpy()
     if not seen.any():
-        raise BadInput("no picture sees the mesh, so it gets no colours; are mesh and cameras in the same frame?")
+        raise BadInput("no picture shows any of the surface, so it gets no colours; use another --method or more --views")
     if not seen.all():
         places = torch.cat([points, TURN * extent * normals], 1).numpy()
         _, closest = cKDTree(places[seen]).query(places[~seen])

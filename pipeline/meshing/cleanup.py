@@ -34,8 +34,8 @@ def largest_components(mesh: Mesh, share: float) -> Mesh:
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """At most `faces` faces by quadric edge collapse (Garland and Heckbert 1997), with Open3D; vertex colours from the closest old vertex.
 
-    No collapse changes the topology, so a closed mesh stays closed and no edge gets more than two faces; a mesh with many handles
-    may therefore keep more faces than were asked for.
+    A closed mesh stays closed and no edge gets more than two faces, so that a mesh with many handles may keep more faces than were
+    asked for. Small parts may vanish.
 
     Args:
         mesh: without a texture; vertices are welded.

@@ -67,7 +67,7 @@ def density_mesh(gaussians: Gaussians, *, resolution: int = 128) -> Mesh:
         raise ValueError(f"the splats have the batch shape {tuple(gaussians.batch_shape)}; a mesh shows one scene, so index the batch")
     if resolution < 8:
         raise ValueError(f"the resolution is {resolution}; a mesh needs at least 8 samples along its longest side")
-    splats = _visible(gaussians.detach().to(torch.float32))
+    splats = drawable(gaussians.detach().to(torch.float32))
     splats, lattice = _placed(splats, resolution)
     field = _accumulated(splats, lattice)
     level = _level(splats, field[..., 3:], lattice)
@@ -78,7 +78,12 @@ def density_mesh(gaussians: Gaussians, *, resolution: int = 128) -> Mesh:
     return Mesh(vertices, faces, colors=(weighted[:, :3] / weighted[:, 3:].clamp_min(1e-12)).clamp(0, 1))
 
 
-def _visible(gaussians: Gaussians) -> Gaussians:
+def drawable(gaussians: Gaussians) -> Gaussians:
+    """The splats that are opaque enough to be seen.
+
+    Raises:
+        BadInput: some are not finite, or there are too few for a surface.
+    """
     bad = int((~finite(gaussians)).sum())
     if bad:
         raise BadInput(f"{bad:,} of {gaussians.count:,} splats have numbers that are not finite; drop them first")

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from gen3d.errors import BadInput
 from gen3d.pipeline.meshing.pictures import Pictures, take_pictures, views_around
 from gen3d.pipeline.meshing.placement import cropped, footprint_of, held_out, spread_views, subject_box
@@ -41,8 +44,10 @@ class Job:
         pictures: of the splats, cropped to the subject of a scene.
         held: views for checks, that no picture was taken from unless there are fewer than five.
         footprint: see `drawings`.
+        box: of a scene's subject, two corners; None for things that stand free and scenes without one.
         diagonal: of the box around what is meshed, scene units.
         voxel: scene units.
+        resolution: voxels along the diagonal, at least 16.
         outlined: the pictures show a thing in front of nothing.
         facts: for manifests; methods add theirs.
         notes: what the user should know.
@@ -52,8 +57,10 @@ class Job:
     pictures: Pictures
     held: Cameras
     footprint: float
+    box: tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]] | None
     diagonal: float
     voxel: float
+    resolution: int
     outlined: bool
     facts: dict[str, Any]
     notes: list[str]
@@ -88,7 +95,10 @@ def photographed(gaussians: Gaussians, settings: MeshSettings, origin: Origin | 
     raster = None if origin is None else origin.raster
     pictures = take_pictures(gaussians, cameras, footprint=footprint, raster=raster, backend=backend)
     if not bool((pictures.depth > 0).any()):
-        raise BadInput("the splats cover no pixel of a picture by more than half, so they show no surface; are they too faint?")
+        raise BadInput(
+            "the splats cover no pixel of a picture by more than half, so they show no surface; "
+            "are they too faint, or less than 0.02 units in size?"
+        )
     pictures = pictures if box is None else cropped(pictures, box)
     diagonal = float((upper - lower).norm())
     voxel = max(diagonal / settings.resolution, 0.0 if outlined else COARSEST * footprint)
@@ -99,4 +109,6 @@ def photographed(gaussians: Gaussians, settings: MeshSettings, origin: Origin | 
         "footprint": footprint,
         "crop": None if box is None else [corner.tolist() for corner in box],
     }
-    return Job(gaussians.to("cpu"), pictures, held, footprint, diagonal, voxel, outlined, facts, notes)
+    return Job(
+        gaussians.to("cpu"), pictures, held, footprint, box, diagonal, voxel, max(16, round(diagonal / voxel)), outlined, facts, notes
+    )

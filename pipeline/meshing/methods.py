@@ -1,10 +1,10 @@
 """The ways from splats to a surface, by name."""
 
+import math
 from collections.abc import Callable
-from importlib.util import find_spec
 
 from gen3d.errors import BadInput
-from gen3d.optional import how_to_install
+from gen3d.optional import available, how_to_install
 from gen3d.pipeline.meshing.density import density_mesh
 from gen3d.pipeline.meshing.job import Job
 from gen3d.pipeline.meshing.outlines import COMPARED, best_forward, best_outward, outline_error
@@ -29,7 +29,7 @@ def extract(method: str, job: Job) -> Mesh:
         MissingDependency: the method needs a package that is not installed.
     """
     if method == "auto":
-        missing = [package for package in FUSING if find_spec(package) is None]
+        missing = [package for package in FUSING if not available(package)]
         if not missing and job.outlined:
             return _clearer(job)
         method = "density" if missing else "tsdf"
@@ -48,6 +48,7 @@ def _clearer(job: Job) -> Mesh:
             found[method] = METHODS[method](job)
         except BadInput as error:
             failed.append(error)
+            job.notes.append(f"{method} found no surface: {error}")
     if not found:
         raise failed[0]
     errors = {method: outline_error(mesh, few) for method, mesh in found.items()}
@@ -67,7 +68,7 @@ def _tsdf(job: Job) -> Mesh:
 
 def _poisson(job: Job) -> Mesh:
     def surface(outward: float) -> Mesh:
-        return poisson_mesh(job.gaussians, job.pictures, outward=outward)
+        return poisson_mesh(job.gaussians, job.pictures, outward=outward, depth=round(math.log2(job.resolution)))
 
     if not job.outlined:
         return surface(WIDENED * job.footprint)
@@ -76,7 +77,13 @@ def _poisson(job: Job) -> Mesh:
 
 
 def _density(job: Job) -> Mesh:
-    return density_mesh(job.gaussians)
+    gaussians = job.gaussians
+    if job.box is not None:
+        lower, upper = job.box
+        gaussians = gaussians.select(((gaussians.means >= lower) & (gaussians.means <= upper)).all(-1))
+    elif not job.outlined:
+        raise BadInput(f"a level set of density needs a thing that is seen from outside; for this scene {how_to_install('mesh')}")
+    return density_mesh(gaussians, resolution=max(8, job.resolution // 2))
 
 
 METHODS: dict[str, Callable[[Job], Mesh]] = {"tsdf": _tsdf, "poisson": _poisson, "density": _density}

@@ -114,12 +114,17 @@ def within_outlines(mesh: Mesh, pictures: Pictures, *, reach: float) -> Mesh:
         one = pictures.select([view])
         pixels, depth = project_points(mesh.vertices, one.cameras)
         around = reach * float(one.cameras.intrinsics[0, 0, 0]) / float(depth[0].clamp_min(1e-6).median())
-        width = 2 * round(around) + 1
-        solid = functional.max_pool2d((one.depth > 0).float()[:, None], width, 1, width // 2)
+        solid = _widened((one.depth > 0).float()[:, None], min(round(around), one.depth.shape[-1]))
         covered = functional.grid_sample(solid, pixels[:, None], mode="nearest", align_corners=False)[0, 0, 0]
         seen = (pixels[0].abs() < 1).all(-1) & (depth[0] > 0)
         outside += seen & (covered == 0)
     return with_faces(mesh, mesh.faces[(outside[mesh.faces] < OUTSIDE).all(1)])
+
+
+def _widened(solid: Float[Tensor, "v 1 h w"], pixels: int) -> Float[Tensor, "v 1 h w"]:
+    """What is solid, and so many pixels more on each side; first across, then down, which is much quicker than both at once."""
+    wide = functional.max_pool2d(solid, (1, 2 * pixels + 1), 1, (0, pixels))
+    return functional.max_pool2d(wide, (2 * pixels + 1, 1), 1, (pixels, 0))
 
 
 def traced(pictures: Pictures, mesh: Mesh) -> Pictures:

@@ -20,7 +20,7 @@ class MeshSettings:
         faces: at most about so many; 0 keeps all.
         texture: rows and columns of the texture; 0 gives vertex colours instead.
         views: pictures of the splats that surface and texture are made from.
-        resolution: voxels along the diagonal of the thing.
+        resolution: how fine the surface is, voxels along the diagonal of the thing.
         watertight: close every hole, for printing.
     """
 

@@ -38,6 +38,8 @@ def tsdf_mesh(pictures: Pictures, *, voxel: float) -> Mesh:
     # Like here, the first pixel's centre lies at (0.5, 0.5) for Open3D's integration (measured: a test places a ball).
     cameras = (pictures.cameras.intrinsics.double().numpy(), pictures.cameras.world_to_camera.double().numpy())
     for depth, rgb, intrinsics, pose in zip(pictures.depth, pictures.rgb, *cameras, strict=True):
+        if not bool((depth > 0).any()):
+            continue  # Open3D stops at a picture without depths
         depth_image = o3d.t.geometry.Image(np.ascontiguousarray(depth.float().numpy()[..., None]))
         color_image = o3d.t.geometry.Image(np.ascontiguousarray(rgb.float().clamp(0, 1).numpy()))
         camera = o3d.core.Tensor(intrinsics), o3d.core.Tensor(pose)

@@ -1,12 +1,13 @@
 """The stage that turns fitted splats into a textured mesh, and the same for runs and files that exist."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gen3d.errors import Gen3DError, MissingDependency
+from gen3d.errors import Gen3DError
 from gen3d.pipeline.configuration import override, read_layer
 from gen3d.pipeline.fitting.machine import Machine
-from gen3d.pipeline.formats.mesh_files import write_mesh
+from gen3d.pipeline.formats.mesh_files import check_target, write_mesh
 from gen3d.pipeline.meshing.assemble import Origin, mesh_splats
 from gen3d.pipeline.meshing.check import render_back
 from gen3d.pipeline.meshing.settings import MeshSettings
@@ -19,6 +20,7 @@ from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import RasterSettings
 
 MESH = "mesh.glb"
+POOR = 16.0  # dB: below, something is missing or wrong
 
 
 class MakeMesh:
@@ -49,8 +51,6 @@ class MakeMesh:
             self.results.note(f"there is no mesh: {error}")
             return state
         self.results.record(mesh=facts)
-        for note in facts["notes"]:
-            self.results.note(note)
         return state
 
 
@@ -98,6 +98,8 @@ def export_mesh(
     Returns:
         facts for manifests, with the PSNR of the written file against the splats, dB, or None where that could not be measured.
     """
+    if not check_target(path, axes)[0].textured:
+        settings = replace(settings, texture=0)
     result = mesh_splats(gaussians, settings, origin, backend=backend, progress=progress)
     written = write_mesh(path, result.mesh, axes=axes, unit=unit, force=force)
     notes, psnr = [*result.facts["notes"], *written.comments], None
@@ -111,6 +113,8 @@ def export_mesh(
             outlined=origin is None or origin.cut_out,
             backend=backend,
         )
-    except MissingDependency as error:  # the mesh itself needs no ray casting
+    except Gen3DError as error:  # the mesh itself needs no ray casting
         notes.append(f"the mesh was not compared with the splats: {error}")
+    if psnr is not None and psnr < POOR:
+        notes.append(f"the mesh shows the splats poorly ({psnr:.1f} dB); another --method may do better")
     return result.facts | {"file": path.name, "axes": written.axes, "bytes": written.bytes, "render_back_psnr": psnr, "notes": notes}

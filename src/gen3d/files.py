@@ -45,10 +45,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in OF_THE_TARGET:
             raise
-        raise Gen3DError(f"could not write {target}: {error.strerror}; free some space or choose another --out") from error
+        raise Gen3DError(f"could not write {target}: {error.strerror}; {_remedy(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _remedy(error: OSError) -> str:
+    return "free some space" if error.errno in FULL else "choose another place"
 
 
 def sweep(folder: Path) -> None:

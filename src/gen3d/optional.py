@@ -23,6 +23,15 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         raise MissingDependency(f"{purpose} needs the package {module}, which did not import ({error}); {how_to_install(extra)}") from error
 
 
+def available(module: str) -> bool:
+    """Whether an optional package can be imported; an installed one cannot when a library of its own is missing."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 def how_to_install(extra: str) -> str:
     """The remedy for packages of an extra that are missing; gen3d itself is on no index that pip could ask."""
     return f"run pip install -e '.[{extra}]' in the checkout"

@@ -1,6 +1,7 @@
 """`gen3d mesh`, and `photos`, `render` and `info` where meshes are concerned."""
 
 import json
+import struct
 import sys
 
 import pytest
@@ -46,6 +47,30 @@ def needs(*packages):
 
 
 class TestMesh:
+    def test_nothing_else_is_replaced_unasked(self, gen3d, ball):
+        """Neither the picture that an OBJ brings, nor the splats, nor a folder."""
+        ball.with_suffix(".png").write_bytes(b"a photo")
+        assert "ball.png exists" in gen3d("mesh", ball, "--out", "ball.obj", *FAST)[2]
+        assert "ball.ply are the splats themselves" in gen3d("mesh", ball, "--out", "ball.ply", "--overwrite", *FAST)[2]
+        ball.with_suffix(".stl").mkdir()
+        assert "ball.stl is a folder; name a file" in gen3d("mesh", ball, "--out", "ball.stl", "--overwrite", *FAST)[2]
+        assert ball.with_suffix(".png").read_bytes() == b"a photo"
+        assert not ball.with_suffix(".mtl").exists()
+
+    def test_files_without_a_texture_get_none(self, gen3d, ball):
+        needs("open3d", "embreex")
+        code, out, _ = gen3d("mesh", ball, "--out", "ball_mesh.ply", *FAST, "--json")
+        mesh = json.loads(out)["mesh"]
+        assert (code, "without_texel" in mesh, mesh["notes"]) == (0, False, [])
+        assert mesh["render_back_psnr"] > 18
+
+    def test_what_was_left_out_is_told(self, gen3d, ball):
+        needs("open3d", "xatlas", "embreex")
+        data = bytearray(ball.read_bytes())
+        data[-4:] = struct.pack("<f", float("nan"))
+        ball.write_bytes(data)
+        assert "1 splats with numbers that are not finite were left out" in gen3d("mesh", ball, *FAST)[1]
+
     def test_a_splat_file_becomes_a_glb_beside_it(self, gen3d, ball):
         needs("open3d", "xatlas", "embreex")
         code, out, err = gen3d("mesh", ball, *FAST)
@@ -70,7 +95,7 @@ class TestMesh:
 
     def test_without_optional_packages_a_coarser_mesh_is_written(self, gen3d, ball, monkeypatch):
         for module in ("assemble", "methods"):
-            monkeypatch.setattr(f"gen3d.pipeline.meshing.{module}.find_spec", lambda name: None)
+            monkeypatch.setattr(f"gen3d.pipeline.meshing.{module}.available", lambda name: False)
         for name in ("open3d", "xatlas", "embreex", "embreex.rtcore_scene"):
             monkeypatch.setitem(sys.modules, name, None)
         code, out, _ = gen3d("mesh", ball, *FAST, "--json")

@@ -32,7 +32,7 @@ def needs(*packages):
 def without(monkeypatch, *absent):
     """Make packages look as if they were not installed."""
     for module in (assemble, methods):
-        monkeypatch.setattr(module, "find_spec", lambda name: None if name in absent else object())
+        monkeypatch.setattr(module, "available", lambda name: name not in absent)
 
 
 def radii(mesh):

@@ -96,5 +96,5 @@ def test_cameras_that_look_elsewhere_are_an_error():
     mesh = ball()
     away = orbit(torch.zeros(1), torch.zeros(1), radius=3.0, fov=45.0, width=32, height=32)
     away = replace(away, world_to_camera=look_at(torch.tensor([[0.0, 0, 3]]), torch.tensor([[0.0, 0, 9]])).to(torch.float32))
-    with pytest.raises(BadInput, match="no picture sees the mesh"):
+    with pytest.raises(BadInput, match="no picture shows any of the surface"):
         bake(mesh, pictures_of(mesh, away), size=16)

@@ -83,6 +83,11 @@ def test_floaters_beside_the_thing_go_and_the_thing_stays(pictures):
     assert kept.vertices.norm(dim=-1).max() < 1.01
 
 
+def test_a_wide_reach_keeps_what_is_near(pictures):
+    assert len(within_outlines(both(sphere(), sphere(0.05, (0.0, 1.2, 0.0))), pictures, reach=0.4).faces) == 2 * len(sphere().faces)
+    assert len(within_outlines(sphere(), pictures, reach=1e3).faces) == len(sphere().faces)
+
+
 def test_one_view_that_looks_past_is_not_enough(pictures):
     blind = replace(pictures, depth=pictures.depth.clone())
     blind.depth[0] = 0

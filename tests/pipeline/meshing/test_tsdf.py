@@ -51,6 +51,16 @@ def test_a_plane_seen_from_one_side_is_an_open_sheet():
     assert (mesh.colors - 0.25).abs().max() < 0.02
 
 
+def test_a_view_that_sees_nothing_changes_nothing(ball):
+    """Photos of a scene that look elsewhere have no depth left after the crop; Open3D alone stops at them."""
+    blind = replace(ball, depth=ball.depth.clone())
+    blind.depth[3] = 0
+    without = ball.select([view for view in range(20) if view != 3])
+    first, second = (report(tsdf_mesh(pictures, voxel=0.05)) for pictures in (blind, without))
+    assert first.faces == second.faces
+    assert first.area == pytest.approx(second.area, rel=1e-6)
+
+
 def test_what_gives_no_surface_is_said(ball, monkeypatch):
     with pytest.raises(ValueError, match="voxel is 0; it must be above 0"):
         tsdf_mesh(ball, voxel=0)

@@ -36,6 +36,22 @@ def test_the_surface_stays_and_every_face_has_its_own_texels(ring):
     assert len(texels.place) == pytest.approx(float(area), rel=0.02)
 
 
+def test_many_charts_keep_their_shape_in_a_small_atlas():
+    """Triangles that share no edge: each is a chart, and keeps its shape and its texels."""
+    pytest.importorskip("xatlas", reason="xatlas is not installed")
+    count = 300
+    corners = torch.rand(count, 3, 3, generator=torch.Generator().manual_seed(0)) + 3 * torch.arange(count)[:, None, None]
+    flat = unwrap(Mesh(corners.reshape(-1, 3), torch.arange(3 * count).reshape(-1, 3)), size=256)
+    assert flat.uvs.min() >= 0
+    assert flat.uvs.max() <= 1
+    texels = find_texels(flat, 256)
+    assert len(texels.face.unique()) > 0.98 * count  # some triangles are needles
+    sides = (flat.vertices[flat.faces] - flat.vertices[flat.faces].roll(1, 1)).norm(dim=-1)
+    lengths = (flat.uvs[flat.faces] - flat.uvs[flat.faces].roll(1, 1)).norm(dim=-1)
+    ratio = lengths / sides
+    assert (ratio.amax(1) / ratio.amin(1)).median() < 1.1  # not stretched, but for corners at whole texels
+
+
 def test_a_missing_package_is_said(ring, monkeypatch):
     monkeypatch.setitem(sys.modules, "xatlas", None)
     with pytest.raises(MissingDependency, match="unwrapping meshes needs the package xatlas"):
