@@ -1,0 +1,130 @@
+"""Probes: what the way of a sample says of it.
+
+Hallucinations lie between the modes of the data, where the expected clean data change with a little noise (Aithal et al. 2024). On
+the way of a sampler of few steps that is not seen; noising the result a little again shows it for any sampler.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.driver import Moment, Noise
+from gen3d.priors.samplers.paths import Path
+from gen3d.priors.samplers.predictions import Denoiser
+
+FEWEST = 6  # predictions that have a variance worth the name
+
+
+class TrajectoryVariance:
+    """Variance of x0 over the last evaluations, those with little noise; for stochastic solvers of many steps.
+
+    Args:
+        below: sigma / alpha from which on predictions count; about three times the deviation within a mode.
+    """
+
+    def __init__(self, below: float) -> None:
+        self._below = below
+        self.count = 0
+        self._mean: Tensor | None = None
+        self._sum: Tensor | None = None
+
+    def __call__(self, moment: Moment) -> None:
+        """See `Probe`."""
+        if float(torch.as_tensor(moment.c.sb).max()) > self._below:
+            return
+        x0 = moment.prediction.x0.detach()
+        if self._mean is None or self._sum is None:
+            self._mean, self._sum = torch.zeros_like(x0), torch.zeros_like(x0)
+        self.count += 1
+        change = x0 - self._mean
+        self._mean = self._mean + change / self.count
+        self._sum = self._sum + change * (x0 - self._mean)
+
+    def score(self) -> Float[Tensor, " b"]:
+        """Mean variance of each sample; higher is worse.
+
+        Raises:
+            ValueError: fewer than six evaluations had so little noise.
+        """
+        if self._sum is None or self.count < FEWEST:
+            raise ValueError(
+                f"{self.count} evaluations had sigma / alpha of at most {self._below:g} and a variance needs {FEWEST}; "
+                "raise the limit, take more steps, or use renoise_score"
+            )
+        return (self._sum / self.count).flatten(1).mean(1)
+
+
+def renoise_score(
+    denoiser: Denoiser, path: Path, x: Tensor, noise: Noise, *, levels: Sequence[float], draws: int = 8, condition: Any = None
+) -> Float[Tensor, "b l"]:
+    """Mean variance of x0 when samples are noised a little again, for each level of noise; higher is worse.
+
+    Args:
+        denoiser: that made the samples.
+        path: any; the level says how noisy.
+        x: samples `[b, ...]`.
+        noise: source of normal numbers.
+        levels: sigma / alpha, about twice the deviation within a mode; two or three where that is not known.
+        draws: evaluations for each level.
+        condition: of the denoiser.
+    """
+    scores = []
+    for level in levels:
+        c = path.at(level)
+        seen = torch.stack([denoiser(c.alpha * x + c.sigma * noise(x.shape), c, condition).x0 for _ in range(draws)])
+        scores.append(seen.var(0).flatten(1).mean(1))
+    return torch.stack(scores, 1)
+
+
+class Straightness:
+    """How much the expected clean data move, and how straight the way is; statistics for reports.
+
+    Attributes:
+        changes: mean distance between the x0 of neighbouring evaluations, per element.
+        norms: root mean square of the states.
+    """
+
+    def __init__(self) -> None:
+        self.changes: list[float] = []
+        self.norms: list[float] = []
+        self._first: Tensor | None = None
+        self._places: list[Tensor] = []
+        self._before: Tensor | None = None
+
+    def __call__(self, moment: Moment) -> None:
+        """See `Probe`."""
+        x0, x = moment.prediction.x0.detach(), moment.state.x.detach()
+        if self._before is not None:
+            self.changes.append(float((x0 - self._before).square().mean().sqrt()))
+        self._before = x0
+        self.norms.append(float(x.square().mean().sqrt()))
+        self._places.append(x / float(torch.as_tensor(spread(moment.c)).max()))
+
+    def effective_rank(self) -> float:
+        """Dimensions that the ways of the samples use, exp of the entropy of their principal variances, mean over samples.
+
+        Normal data use about two (Wang and Vastola 2023).
+        """
+        ways = torch.stack(self._places, 1).flatten(2)
+        values = torch.linalg.svdvals((ways - ways.mean(1, keepdim=True)).double()).square()
+        share = values / values.sum(1, keepdim=True)
+        return float((-(share * share.clamp_min(1e-300).log()).sum(1)).exp().mean())
+
+
+def spread(c: Coef) -> Any:
+    """Deviation of states of unit-variance data."""
+    return (c.alpha**2 + c.sigma**2) ** 0.5
+
+
+def thresholds(scores: Float[Tensor, "n l"], *, kept: float = 0.96) -> Float[Tensor, " l"]:
+    """Scores that a share of good samples stays below: the calibration of a model, stored beside it."""
+    return scores.double().quantile(kept, 0)
+
+
+def suspicious(scores: Float[Tensor, "b l"], limits: Float[Tensor, " l"]) -> Float[Tensor, " b"]:
+    """How far samples are above their limits at the worst level: above 1 they are taken for hallucinations."""
+    return (scores / limits.to(scores)).amax(1)
