@@ -82,7 +82,7 @@ def _density(job: Job) -> Mesh:
         lower, upper = job.box
         gaussians = gaussians.select(((gaussians.means >= lower) & (gaussians.means <= upper)).all(-1))
     elif not job.outlined:
-        raise BadInput(f"a level set of density needs a thing that is seen from outside; for this scene {how_to_install('mesh')}")
+        job.notes.append("a level set of density is closed, also where no photo looked; --method tsdf leaves that open")
     return density_mesh(gaussians, resolution=max(8, job.resolution // 2))
 
 

@@ -158,6 +158,17 @@ def test_a_scene_is_cropped_to_its_subject_and_open_where_no_photo_looked(ball):
     assert (result.facts["views"], result.held.shape[0]) == (11, 1)
 
 
+def test_density_keeps_to_the_crop(ball):
+    """Without it the shell around the subject would come out as one solid ball."""
+    needs("embreex")
+    shell = replace(ball, means=(ball.means - torch.tensor([3.0, 0, 0])) * 6 + torch.tensor([3.0, 0, 0]))
+    both = type(ball)(
+        *(torch.cat([getattr(part, name) for part in (ball, shell)]) for name in ("means", "scales", "quats", "opacities", "sh"))
+    )
+    result = mesh_splats(both, replace(SMALL, texture=0, method="density"), scene_origin())
+    assert radii(result.mesh).max() < 2.5
+
+
 def test_splats_that_show_nothing_are_refused(ball):
     with pytest.raises(BadInput, match="0 of 4,000 splats are opaque enough"):
         mesh_splats(replace(ball, opacities=torch.zeros(4_000)), SMALL)
