@@ -38,6 +38,11 @@ class Coef:
         """log(alpha / sigma), half of the log-SNR: -inf for pure noise, inf for clean data."""
         return -log(self.sb)
 
+    @property
+    def spread(self) -> Scalar:
+        """Standard deviation of the states of data with unit variance, sqrt(alpha^2 + sigma^2)."""
+        return sqrt(self.alpha**2 + self.sigma**2)
+
     def like(self, x: Tensor) -> "Coef":
         """These coefficients as factors of a state `[b, ...]`: on its device, with trailing axes, still in double precision.
 

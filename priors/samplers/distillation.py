@@ -33,7 +33,7 @@ def score_distillation(denoiser: Denoiser, x0: Tensor, c: Coef, eps: Tensor, con
     Args:
         denoiser: with its guidance; called without gradients.
         x0: what is made better `[b, ...]`, with a gradient.
-        c: how noisy to look at it.
+        c: how noisy to look at it, one time for all samples.
         eps: noise `[b, ...]`.
         condition: of the denoiser.
         weight: of this noise.

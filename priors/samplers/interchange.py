@@ -75,7 +75,7 @@ def from_scheduler(scheduler: Any) -> Grid:
     """The grid that a diffusers scheduler has after `set_timesteps`, number for number.
 
     Raises:
-        ValueError: it has no steps yet, or its grid is one that does nothing at its end.
+        ValueError: it has no steps yet, or its grid repeats a node, as DEIS does at the end of a flow.
     """
     if getattr(scheduler, "num_inference_steps", None) is None:
         raise ValueError(f"{type(scheduler).__name__} has no steps yet; call its set_timesteps first")
@@ -84,5 +84,6 @@ def from_scheduler(scheduler: Any) -> Grid:
     if sigmas is None:
         last = -1.0 if config.get("set_alpha_to_one", True) else 0.0
         return from_times(path, [*(float(t) for t in scheduler.timesteps), last])
-    once = [float(value) for i, value in enumerate(sigmas) if i == 0 or value != sigmas[i - 1]]  # Heun has each twice
+    values = [float(value) for value in sigmas]
+    once = list(dict.fromkeys(values)) if scheduler.order == 2 else values  # Heun and its kin list nodes twice
     return from_times(path, once) if is_flow(config) else from_sigmas(path, once)

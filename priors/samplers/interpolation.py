@@ -61,7 +61,7 @@ def noise_diffusion(
     a, b = kept * math.cos(math.pi / 2 * fraction), kept * math.sin(math.pi / 2 * fraction)
     mu, nu = total * a / (a + b), total * b / (a + b)
     k = c.like(z)
-    limit = clip * (k.alpha**2 + k.sigma**2) ** 0.5
+    limit = clip * k.spread
     (x1, noisy1), (x2, noisy2) = first, second
     mixed = a * noisy1.clamp(-limit, limit) + b * noisy2.clamp(-limit, limit) + fresh * k.sigma * z
     return (mixed + (mu - a) * k.alpha * x1 + (nu - b) * k.alpha * x2).clamp(-limit, limit)

@@ -1,7 +1,7 @@
 """Guidance by measurements y = H(x0) + noise: samples of what is known to look like y.
 
-Three approximations of the likelihood of y given a noisy state, of growing exactness on normal data (trace of the posterior covariance
-over the true one: DPS 0.76, PiGDM 1.08, Tweedie 1.00). Only the last is a posterior sampler there.
+Three approximations of the likelihood of y given a noisy state. On normal data only the last samples the posterior: in the tests'
+problem the trace of its covariance is 0.70 (DPS), 1.22 (PiGDM) and 1.00 (Tweedie) times the true one.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class Measure:
     def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`."""
         k = c.like(x)
-        if c.alpha == 0:
+        if bool(torch.as_tensor(c.alpha == 0).any()):
             return self.denoiser(x, c, condition)  # pure noise says nothing of what was measured
         gain = k.sigma**2 / k.alpha
         with torch.inference_mode(False), torch.enable_grad():

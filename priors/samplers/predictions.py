@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt
 from gen3d.priors.samplers.paths import Path
 
 Kind = Literal["eps", "x0", "v", "flow", "edm"]
@@ -71,8 +71,7 @@ def to_x0(kind: Kind, output: Tensor, x: Tensor, c: Coef, *, sigma_data: float =
     if kind == "flow":
         return (k.sigma * output - k.dsigma * x) / (k.dalpha * k.sigma - k.alpha * k.dsigma)
     if kind == "edm":
-        sb = k.sigma / k.alpha
-        skip, out = sigma_data**2 / (sb**2 + sigma_data**2), sb * sigma_data / (sb**2 + sigma_data**2) ** 0.5
+        skip, out = _preconditioning(k.sb, sigma_data)
         return skip * x / k.alpha + out * output
     raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
 
@@ -95,10 +94,15 @@ def target(kind: Kind, x0: Tensor, eps: Tensor, c: Coef, *, sigma_data: float = 
     if kind == "flow":
         return k.dalpha * x0 + k.dsigma * eps
     if kind == "edm":
-        sb = k.sigma / k.alpha
-        skip, out = sigma_data**2 / (sb**2 + sigma_data**2), sb * sigma_data / (sb**2 + sigma_data**2) ** 0.5
-        return (x0 - skip * (x0 + sb * eps)) / out
+        skip, out = _preconditioning(k.sb, sigma_data)
+        return (x0 - skip * (x0 + k.sb * eps)) / out
     raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
+
+
+def _preconditioning(sb: Scalar, sigma_data: float) -> tuple[Scalar, Scalar]:
+    """EDM's c_skip and c_out (Karras et al. 2022, table 1)."""
+    square = sb**2 + sigma_data**2
+    return sigma_data**2 / square, sb * sigma_data / sqrt(square)
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,8 @@ class Network:
         """See `Denoiser`."""
         own = self._own(c)
         k, mine = c.like(x), own.like(x)
-        state = x if own is c else x * ((mine.alpha**2 + mine.sigma**2) / (k.alpha**2 + k.sigma**2)) ** 0.5
-        entered = state / mine.alpha / ((mine.sigma / mine.alpha) ** 2 + self.sigma_data**2) ** 0.5 if self.kind == "edm" else state
+        state = x if own is c else x * (mine.spread / k.spread)
+        entered = state / mine.alpha / sqrt(mine.sb**2 + self.sigma_data**2) if self.kind == "edm" else state
         told = torch.as_tensor(own.t if self.time is None else self.time(own), dtype=torch.float32).to(x.device)
         told = told.expand(len(x)) if told.ndim == 0 else told
         output = self.net(entered.to(self.dtype or x.dtype), told, condition).to(x.dtype)

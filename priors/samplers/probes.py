@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.driver import Moment, Noise
 from gen3d.priors.samplers.paths import Path
 from gen3d.priors.samplers.predictions import Denoiser
@@ -102,7 +101,7 @@ class Straightness:
             self.changes.append(float((x0 - self._before).square().mean().sqrt()))
         self._before = x0
         self.norms.append(float(x.square().mean().sqrt()))
-        self._places.append(x / float(torch.as_tensor(spread(moment.c)).max()))
+        self._places.append(x / float(torch.as_tensor(moment.c.spread).max()))
 
     def effective_rank(self) -> float:
         """Dimensions that the ways of the samples use, exp of the entropy of their principal variances, mean over samples.
@@ -113,11 +112,6 @@ class Straightness:
         values = torch.linalg.svdvals((ways - ways.mean(1, keepdim=True)).double()).square()
         share = values / values.sum(1, keepdim=True)
         return float((-(share * share.clamp_min(1e-300).log()).sum(1)).exp().mean())
-
-
-def spread(c: Coef) -> Any:
-    """Deviation of states of unit-variance data."""
-    return (c.alpha**2 + c.sigma**2) ** 0.5
 
 
 def thresholds(scores: Float[Tensor, "n l"], *, kept: float = 0.96) -> Float[Tensor, " l"]:

@@ -13,13 +13,7 @@ from gen3d.priors.samplers.predictions import Denoiser, Prediction
 
 def from_noise(grid: Grid, z: Tensor) -> Tensor:
     """Standard normal z `[b, ...]` as a state at the first node."""
-    return z * sum_of(grid.coefs[0], z)
-
-
-def sum_of(c: Coef, x: Tensor) -> Tensor:
-    """Standard deviation of states of unit-variance data, as a factor of x: sqrt(alpha^2 + sigma^2)."""
-    k = c.like(x)
-    return torch.as_tensor((k.alpha**2 + k.sigma**2) ** 0.5).to(x)
+    return (z * grid.coefs[0].like(z).spread).to(z.dtype)
 
 
 def img2img(grid: Grid, x0: Tensor, z: Tensor, *, strength: float) -> tuple[Tensor, Grid]:

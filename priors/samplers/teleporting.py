@@ -16,7 +16,7 @@ from gen3d.priors.samplers.analytic import Gaussian
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.grids import Grid
 
-SAFE = 2.0  # standard deviations of the data: with more noise than that, no sample of the mixtures that were tried changed its mode
+SAFE = 2.0  # standard deviations of the data: with more noise than that, over 98 % of samples of two modes keep their mode (tests)
 
 
 def teleport(x: Tensor, c: Coef, d: Coef, data: Gaussian) -> Tensor:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from gen3d.priors.samplers.analytic import Gaussian, Mixture
-from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.driver import sample
 from gen3d.priors.samplers.grids import Grid, log_snr
 from gen3d.priors.samplers.paths import EDM, Cosine, Flow, VPDiscrete, VPLinear
@@ -53,8 +52,3 @@ def moments(solver: Solver, grid: Grid, mean: Tensor, covariance: Tensor, denois
         shift, matrix = transition.state.x[0], (transition.state.x[1:] - transition.state.x[0]).mT
         m, p = matrix @ m + shift, matrix @ p @ matrix.mT + float(transition.std) ** 2 * torch.eye(len(mean)).double()
     return m, p
-
-
-def at(t: float, path: str = "flow") -> Coef:
-    """Coefficients of a path."""
-    return PATHS[path](t)

@@ -81,6 +81,10 @@ def test_configurations_name_their_path():
         path_from_config({"beta_schedule": "sigmoid"})
     with pytest.raises(ValueError, match="call its set_timesteps first"):
         from_scheduler(diffusers.DDIMScheduler())
+    deis = diffusers.DEISMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
+    deis.set_timesteps(5)
+    with pytest.raises(ValueError, match=r"is repeated.*from node 4"):
+        from_scheduler(deis)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm", "heun", "unipc", "momentum"])
