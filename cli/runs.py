@@ -37,9 +37,10 @@ def run_report(run: Run) -> Report:
     seconds = sum(run.manifest.stages.values())
     words = describe(metrics)
     mesh = run.manifest.mesh
+    notes = list(dict.fromkeys([*run.manifest.notes, *mesh.get("notes", [])]))  # older runs hold those of the mesh twice
     lines = [f"done in {seconds:.0f} s" + (f": {words}" if words else ""), *(f"  {short(file)}" for file in files)]
     lines += [f"mesh: {mesh_words(mesh)}"] if mesh else []
-    lines += [f"note: {note}" for note in run.manifest.notes]
+    lines += [f"note: {note}" for note in notes]
     facts = {
         "verb": run.manifest.verb,
         "run": run.folder,
@@ -47,7 +48,7 @@ def run_report(run: Run) -> Report:
         "files": {file.name: file for file in files},
         "metrics": metrics,
         "mesh": mesh,
-        "notes": run.manifest.notes,
+        "notes": notes,
     }
     return Report(facts, "\n".join(lines))
 

@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -68,14 +69,14 @@ def _encode(command: list[str], frames: Iterable[np.ndarray], shape: tuple[int, 
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as process:
         assert process.stdin is not None  # for the type checker
         try:
-            for frame in frames:
-                if frame.shape != shape:
-                    raise ValueError(f"a frame has shape {frame.shape} and the first one {shape}; they must be equal")
-                padded = np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
-                process.stdin.write(padded.tobytes())
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # ffmpeg gave up; its log says why
+            with suppress(BrokenPipeError):  # ffmpeg gave up; its log, which is read below, says why
+                for frame in frames:
+                    if frame.shape != shape:
+                        raise ValueError(f"a frame has shape {frame.shape} and the first one {shape}; they must be equal")
+                    padded = np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+                    process.stdin.write(padded.tobytes())
+            with suppress(BrokenPipeError):  # what is still buffered
+                process.stdin.close()
         except BaseException:
             process.kill()
             raise

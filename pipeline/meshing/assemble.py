@@ -69,7 +69,7 @@ def mesh_splats(
         MissingDependency: the method needs a package that is not installed.
     """
     settings, steps = settings or MeshSettings(), Steps(progress or Silent())
-    drawable(gaussians)
+    drawable(gaussians)  # only to refuse: pictures show the sum of faint splats too, so none is dropped
     with steps("pictures"):
         job = photographed(gaussians, settings, origin, backend=backend)
     with steps("surface"):
@@ -112,12 +112,13 @@ def _coloured(mesh: Mesh, job: Job, settings: MeshSettings) -> Mesh:
         if len(mesh.faces) > MANY_FACES:
             job.notes.append(f"unwrapping {len(mesh.faces):,} faces takes minutes; --faces {MANY_FACES} or fewer is quicker")
         flat = unwrap(mesh, size=settings.texture)
-        job.facts["without_texel"] = bare = len(flat.faces) - len(find_texels(flat, settings.texture).face.unique())
+        texels = find_texels(flat, settings.texture)
+        job.facts["without_texel"] = bare = len(flat.faces) - len(texels.face.unique())
         if bare > CROWDED * len(flat.faces):
             job.notes.append(
                 f"{bare:,} of {len(flat.faces):,} faces have no texel of their own; a larger --texture or fewer --faces shows more"
             )
-        mesh, job.facts["seen"] = bake(flat, seen, size=settings.texture)
+        mesh, job.facts["seen"] = bake(flat, seen, texels)
         return mesh
     mesh, job.facts["seen"] = paint(mesh, seen)
     return mesh

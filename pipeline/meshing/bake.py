@@ -13,7 +13,7 @@ from torch.nn import functional
 from gen3d.errors import BadInput
 from gen3d.pipeline.meshing.pictures import Pictures
 from gen3d.pipeline.meshing.projecting import project_points
-from gen3d.pipeline.meshing.texels import Texels, find_texels
+from gen3d.pipeline.meshing.texels import Texels
 from gen3d.renderers.mesh import Mesh, vertex_normals
 
 BEST = 4  # views that a texel is the mean of
@@ -23,7 +23,7 @@ TURN = 0.1  # of the mesh's size: what a normal that is turned by 60 degrees cou
 AT_ONCE = 100_000  # texels that are looked up together
 
 
-def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
+def bake(mesh: Mesh, pictures: Pictures, texels: Texels) -> tuple[Mesh, float]:
     """The mesh with a texture in the place of vertex colours, and the share of its texels that some picture sees.
 
     A texel is the mean of the four views that see it most from the front, weighted by the cosine to the fourth power. Those that
@@ -33,18 +33,17 @@ def bake(mesh: Mesh, pictures: Pictures, *, size: int) -> tuple[Mesh, float]:
     Args:
         mesh: with uvs.
         pictures: what it looks like.
-        size: rows and columns of the texture.
+        texels: of the mesh, from `find_texels`; their size is that of the texture.
 
     Raises:
-        BadInput: no picture sees any of it.
+        BadInput: no texel belongs to any face, or no picture sees any of it.
     """
-    texels = find_texels(mesh, size)
     if not len(texels.place):
-        raise BadInput(f"a texture of {size}² has no texel for any of the {len(mesh.faces):,} faces; use a larger --texture, or 0")
+        raise BadInput(f"a texture of {texels.size}² has no texel for any of the {len(mesh.faces):,} faces; use a larger --texture, or 0")
     corners = mesh.vertices[mesh.faces]
     normals = functional.normalize(torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1)[texels.face]
     colors, seen = _colors(texels.between(corners), normals, pictures, _extent(mesh))
-    return replace(mesh, texture=_spread(texels, colors, size), colors=None), seen
+    return replace(mesh, texture=_spread(texels, colors), colors=None), seen
 
 
 def paint(mesh: Mesh, pictures: Pictures) -> tuple[Mesh, float]:
@@ -107,8 +106,9 @@ def _look_up(
     return (chosen * weight[:, None]).sum(0).mT / total[:, None].clamp_min(1e-12), total
 
 
-def _spread(texels: Texels, colors: Float[Tensor, "t 3"], size: int) -> Float[Tensor, "size size 3"]:
+def _spread(texels: Texels, colors: Float[Tensor, "t 3"]) -> Float[Tensor, "size size 3"]:
     """The texture with every texel filled from the closest one that lies in a face."""
+    size = texels.size
     flat = colors.new_zeros(size * size, 3)
     flat[texels.place] = colors
     empty = np.ones(size * size, dtype=bool)

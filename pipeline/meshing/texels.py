@@ -18,11 +18,13 @@ class Texels:
     """The texels whose centres lie in faces, each once.
 
     Attributes:
+        size: rows and columns of the texture.
         place: row-major index into the texture `[t]`, first row on top, ascending.
         face: `[t]`.
         barycentric: weights of the face's corners `[t, 3]`.
     """
 
+    size: int
     place: Int[Tensor, " t"]
     face: Int[Tensor, " t"]
     barycentric: Float[Tensor, "t 3"]
@@ -55,7 +57,7 @@ def find_texels(mesh: Mesh, size: int) -> Texels:
     place = place[order]
     kept = torch.ones(len(place), dtype=torch.bool)
     kept[1:] = place[1:] != place[:-1]
-    return Texels(place[kept], face[order][kept], barycentric[order][kept].to(mesh.vertices))
+    return Texels(size, place[kept], face[order][kept], barycentric[order][kept].to(mesh.vertices))
 
 
 def _batches(counts: Int[Tensor, " f"]) -> Iterator[slice]:

@@ -171,6 +171,20 @@ def test_what_the_user_should_know_is_in_the_report(gen3d, photos, photos_stage)
     assert json.loads(gen3d("resume", "run", "--json")[1])["notes"] == ["LPIPS is absent: offline"]
 
 
+def test_the_notes_of_the_mesh_are_in_the_report_once(gen3d, photos, photos_stage):
+    def noted(run, progress):
+        write_results(run, progress)
+        run.note("LPIPS is absent: offline")
+        run.record(mesh={"notes": ["LPIPS is absent: offline", "without embreex there is no texture"]})
+
+    photos_stage.job = noted
+    _, out, _ = gen3d("photos", "cat", "--out", "run")
+    expected = ["LPIPS is absent: offline", "without embreex there is no texture"]
+    assert [line for line in out.splitlines() if line.startswith("note: ")] == [f"note: {note}" for note in expected]
+    assert gen3d("resume", "run")[1].splitlines()[-1] == f"note: {expected[-1]}"
+    assert json.loads(gen3d("resume", "run", "--json")[1])["notes"] == expected
+
+
 def test_an_early_interruption_leaves_earlier_results_untouched(gen3d, photos, photos_stage):
     photos_stage.job = write_results
     gen3d("photos", "cat", "--out", "run")

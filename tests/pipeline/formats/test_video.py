@@ -82,6 +82,15 @@ def test_a_failing_encoder_says_why(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_encoder_that_dies_at_once_says_why_even_of_small_frames(tmp_path, monkeypatch):
+    dying = tmp_path / "ffmpeg"
+    dying.write_text("#!/bin/sh\nexec 0<&-\necho 'out of luck' >&2\nexit 1\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(video, "_ffmpeg", lambda: str(dying))
+    with pytest.raises(Gen3DError, match="ffmpeg says 'out of luck'"):
+        write_video(tmp_path / "x.mp4", frames(3, 16, 16))
+
+
 def test_no_ffmpeg(tmp_path, monkeypatch):
     def refuse(name, *args, **kwargs):
         if name == "imageio_ffmpeg":

@@ -62,9 +62,9 @@ def test_faces_in_batches_are_the_same(monkeypatch):
 def test_a_coloured_ball_gets_its_colours_back():
     mesh = ball()
     pictures = pictures_of(mesh, sphere_cameras(20, radius=3.0, fov=45.0, size=160))
-    baked, seen = bake(mesh, pictures, size=128)
-    assert seen > 0.95  # half of the faces at the poles have no area
     texels = find_texels(mesh, 128)
+    baked, seen = bake(mesh, pictures, texels)
+    assert seen > 0.95  # half of the faces at the poles have no area
     error = (baked.texture.reshape(-1, 3)[texels.place] - texels.between(mesh.colors[mesh.faces])).abs()
     assert error.mean() < 0.01
     assert error.max() < 0.1
@@ -75,7 +75,7 @@ def test_a_coloured_ball_gets_its_colours_back():
 
 def test_gutters_repeat_the_edge():
     mesh = ball()
-    baked, _ = bake(mesh, pictures_of(mesh, sphere_cameras(12, radius=3.0, fov=45.0, size=96)), size=64)
+    baked, _ = bake(mesh, pictures_of(mesh, sphere_cameras(12, radius=3.0, fov=45.0, size=96)), find_texels(mesh, 64))
     assert torch.equal(baked.texture[32, 0], baked.texture[32, 6])
     assert (baked.texture[32, 0] > 0).any()
 
@@ -86,7 +86,7 @@ def test_what_is_hidden_takes_no_colour_from_what_hides_it():
     colors = torch.cat([torch.tensor([1.0, 0, 0]).expand(4, 3), torch.tensor([0, 1.0, 0]).expand(4, 3)])
     mesh = Mesh(torch.cat([front, back]), torch.cat([faces, faces + 4]), torch.cat([lower, upper]), colors=colors)
     camera = orbit(torch.zeros(1), torch.zeros(1), radius=8.0, fov=40.0, width=128, height=128)
-    baked, seen = bake(mesh, pictures_of(mesh, camera), size=32)
+    baked, seen = bake(mesh, pictures_of(mesh, camera), find_texels(mesh, 32))
     assert 0.5 < seen < 0.9  # a part of the back square
     assert (baked.texture[:16] - torch.tensor([0.0, 1, 0])).abs().max() < 0.01
     assert (baked.texture[17:] - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
@@ -97,4 +97,11 @@ def test_cameras_that_look_elsewhere_are_an_error():
     away = orbit(torch.zeros(1), torch.zeros(1), radius=3.0, fov=45.0, width=32, height=32)
     away = replace(away, world_to_camera=look_at(torch.tensor([[0.0, 0, 3]]), torch.tensor([[0.0, 0, 9]])).to(torch.float32))
     with pytest.raises(BadInput, match="no picture shows any of the surface"):
-        bake(mesh, pictures_of(mesh, away), size=16)
+        bake(mesh, pictures_of(mesh, away), find_texels(mesh, 16))
+
+
+def test_a_texture_without_a_texel_for_any_face_is_an_error():
+    mesh = replace(ball(), uvs=torch.full_like(ball().uvs, 0.01))
+    pictures = pictures_of(mesh, orbit(torch.zeros(1), torch.zeros(1), radius=3.0, fov=45.0, width=32, height=32))
+    with pytest.raises(BadInput, match="a texture of 4² has no texel for any of the"):
+        bake(mesh, pictures, find_texels(mesh, 4))

@@ -27,7 +27,6 @@ CAMERAS = sphere_cameras(12, radius=4.0, fov=40.0, size=96)
 
 def splats(means, normals, scales=(0.05, 0.03, 1e-4)):
     """Disks on a surface, their shortest axis along the normal, up or down at random."""
-    means, normals = means.float(), normals.float()
     means, normals, generator = means.float(), normals.float(), torch.Generator().manual_seed(0)
     across = torch.linalg.cross(normals, torch.randn(len(means), 3, generator=generator))
     across = torch.nn.functional.normalize(across, dim=-1)
