@@ -68,11 +68,11 @@ class Mixture:
         return Prediction(x0, implied_eps(x, x0, c))
 
     def components(self, flat: Float[Tensor, "b d"], c: Coef) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k d"]]:
-        """For each component the log of its joint density with the states, and the x0 that it expects; one time for all samples."""
+        """For each component the log of its joint density with the states, and the x0 that it expects."""
         means, covariances = self.means.to(flat), self.covariances.to(flat)
-        alpha, sigma = float(c.alpha), float(c.sigma)
-        spread = alpha**2 * covariances + sigma**2 * torch.eye(flat.shape[1]).to(flat)
-        factor = torch.linalg.cholesky(spread)
+        alpha, sigma = (torch.as_tensor(value, dtype=torch.float64).to(flat).reshape(-1, 1, 1) for value in (c.alpha, c.sigma))
+        spread = alpha[..., None] ** 2 * covariances + sigma[..., None] ** 2 * torch.eye(flat.shape[1]).to(flat)
+        factor = torch.linalg.cholesky(spread).expand(len(flat), -1, -1, -1)
         offset = flat[:, None] - alpha * means
         solved = torch.cholesky_solve(offset[..., None], factor)[..., 0]
         log_share = self.weights.to(flat).log() - (offset * solved).sum(-1) / 2 - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

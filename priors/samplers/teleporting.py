@@ -30,7 +30,7 @@ def teleport(x: Tensor, c: Coef, d: Coef, data: Gaussian) -> Tensor:
     """
     offset = x.flatten(1) - c.alpha * data.mean.to(x)
     along, basis = offset @ data.basis.to(x), data.basis.to(x)
-    gain, rest = _gain(data.variances.to(x), c, d), _gain(torch.tensor(data.rest).to(x), c, d)
+    gain, rest = _gain(data.variances.to(x), c, d), _gain(torch.tensor(data.rest, dtype=torch.float64).to(x), c, d)
     moved = d.alpha * data.mean.to(x) + rest * offset + ((gain - rest) * along) @ basis.mT
     return moved.reshape(x.shape).to(x.dtype)
 

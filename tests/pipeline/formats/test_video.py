@@ -1,6 +1,7 @@
 import builtins
 import errno
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -87,8 +88,15 @@ def test_an_encoder_that_dies_at_once_says_why_even_of_small_frames(tmp_path, mo
     dying.write_text("#!/bin/sh\nexec 0<&-\necho 'out of luck' >&2\nexit 1\n")
     dying.chmod(0o755)
     monkeypatch.setattr(video, "_ffmpeg", lambda: str(dying))
+
+    def slowly():
+        for i, frame in enumerate(frames(60, 16, 16)):
+            yield frame
+            if i == 1:
+                time.sleep(0.3)  # until it is dead, with frames left in the buffer
+
     with pytest.raises(Gen3DError, match="ffmpeg says 'out of luck'"):
-        write_video(tmp_path / "x.mp4", frames(3, 16, 16))
+        write_video(tmp_path / "x.mp4", slowly())
 
 
 def test_no_ffmpeg(tmp_path, monkeypatch):
