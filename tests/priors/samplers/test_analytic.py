@@ -5,7 +5,12 @@ import torch
 from oracles import PATHS, leaning, normal, two_modes
 
 from gen3d.priors.samplers.analytic import Gaussian, Mixture, Points, Running
+from gen3d.priors.samplers.driver import sample
+from gen3d.priors.samplers.grids import log_snr
+from gen3d.priors.samplers.locality import Local
 from gen3d.priors.samplers.paths import EDM, Flow
+from gen3d.priors.samplers.solvers.exponential import DDIM
+from gen3d.priors.samplers.teleporting import Statistics
 
 
 @pytest.mark.parametrize("path", list(PATHS))
@@ -65,3 +70,47 @@ def test_one_datum_is_always_expected():
 def test_samples_have_the_moments_of_the_mixture():
     x = two_modes().sample(20_000, torch.Generator().manual_seed(0))
     assert (x.mean(0) - torch.tensor([0.4 - 0.6, 0.2 + 0.12])).abs().max() < 0.03
+
+
+def test_a_density_may_have_a_time_for_each_sample():
+    x, sb = normal(3, 2), torch.tensor([0.2, 1.0, 4.0]).double()
+    whole = two_modes()(x, EDM()(sb)).x0
+    for i, noise in enumerate(sb.tolist()):
+        assert torch.allclose(two_modes()(x[i : i + 1], EDM()(noise)).x0, whole[i : i + 1])
+
+
+def halves(count=64):
+    """Events of two halves that know nothing of each other: each is 1 or -1 all over, and a little noise."""
+    signs = torch.randint(0, 2, (count, 2), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    return signs.repeat_interleave(3, 1) + 0.01 * normal(count, 6)
+
+
+def local(data, **settings):
+    seen = Statistics(rank=6)
+    seen.add(data)
+    return Local(data, seen.gaussian(), **settings)
+
+
+def test_what_belongs_together_is_compared_together():
+    mask = local(halves(2000), threshold=0.3).mask(EDM()(0.5))
+    assert torch.equal(mask, torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)).double())
+    assert torch.equal(local(halves(2000)).mask(EDM()(1e-5)), torch.eye(6).double())
+
+
+def test_locality_puts_together_what_no_datum_has():
+    """Data of three of the four pairs of halves; samples of the local prior have all four."""
+    data = halves()
+    data = data[~((data[:, 0] > 0) & (data[:, 5] > 0))]
+    x = 10 * normal(200, 6)
+    grid = log_snr(EDM(), 30, sb_min=0.05, sb_max=10.0)
+    made = sample(local(data, threshold=0.6), DDIM(), grid, x).x
+    memorised = sample(Points(data), DDIM(), grid, x).x
+    for samples, new in ((made, True), (memorised, False)):
+        assert ((samples.abs() - 1).abs() < 0.1).all()
+        assert bool(((samples[:, 0] > 0) & (samples[:, 5] > 0)).any()) == new
+
+
+def test_locality_with_all_counting_is_memory():
+    data, x, c = halves(20), normal(4, 6), EDM()(0.7)
+    assert torch.allclose(local(data, threshold=0.0, chunk=7)(x, c).x0, Points(data)(x, c).x0)
+    assert torch.allclose(Local(data[:1], local(data).statistics)(x, c).x0, data[:1].expand(4, 6))

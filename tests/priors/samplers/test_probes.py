@@ -1,5 +1,8 @@
 """Probes and next views: hallucinations are found, and the view that tells most."""
 
+import json
+import re
+
 import pytest
 import torch
 from oracles import leaning, normal, two_modes
@@ -11,6 +14,7 @@ from gen3d.priors.samplers.next_view import disagreement, next_views
 from gen3d.priors.samplers.paths import EDM, Flow
 from gen3d.priors.samplers.predictions import Prediction, implied_eps
 from gen3d.priors.samplers.probes import Straightness, TrajectoryVariance, renoise_score, suspicious, thresholds
+from gen3d.priors.samplers.reporting import Report, report
 from gen3d.priors.samplers.solvers.exponential import DDIM
 
 WITHIN = 0.05
@@ -96,6 +100,23 @@ def test_a_straight_way_does_not_change_its_mind():
     probe = Straightness()
     sample(lambda x, c, condition: Prediction(torch.ones_like(x), x - 1), DDIM(), flow_shift(Flow(), 5), normal(2, 3), probes=[probe])
     assert probe.changes == [0.0] * 4
+
+
+def test_a_report_tells_numbers_to_files_and_sentences_to_people():
+    probe = Straightness()
+    x = torch.tensor([[1.0], [0.45]]).double()
+    result = sample(limited, DDIM(), karras(EDM(), 20, sb_min=0.02, sb_max=20.0), 20 * normal(2, 1), probes=[probe])
+    good = renoise_score(limited, EDM(), MODES.sample(500), lambda shape: torch.randn(shape, dtype=torch.float64), levels=[0.1])
+    seen = renoise_score(limited, EDM(), x, lambda shape: torch.randn(shape, dtype=torch.float64), levels=[0.1])
+    told = report(result, straightness=probe, renoised=(seen, thresholds(good)), dimension=torch.ones(2))
+    assert told.facts().keys() == {"evaluations", "suspicion", "changes", "effective_rank", "dimension"}
+    assert json.loads(json.dumps(told.facts()))["evaluations"] == 20
+    assert told.suspicion[0] < 1 < told.suspicion[1]
+    (note,) = told.notes()
+    assert re.fullmatch(r"sample 1 looks made up: .* \(\d+\.\d x the limit\); take another of the samples", note)
+    assert Report(5, suspicion=(2.0, 1.5)).notes()[0].startswith("samples 0, 1 look made up")
+    assert Report(5, suspicion=(2.0, 1.5)).notes()[0].endswith("take another seed")
+    assert Report(5, suspicion=(0.4,)).notes() == []
 
 
 def test_t21_the_most_uncertain_pixel_is_looked_at():
