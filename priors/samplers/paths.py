@@ -48,9 +48,21 @@ class Path(ABC):
         return Coef(float(t), *(float(value) for value in values))
 
     def at(self, sb: Scalar) -> Coef:
-        """The coefficients where sigma / alpha has a value."""
-        times = self.time_of(torch.as_tensor(sb, dtype=torch.float64)).clamp(self.cleanest, self.noisiest)
+        """The coefficients where sigma / alpha has a value.
+
+        Raises:
+            ValueError: the path does not have so much noise.
+        """
+        wanted = torch.as_tensor(sb, dtype=torch.float64)
+        if bool((wanted > self.most * (1 + 1e-6)).any()):
+            raise ValueError(f"sigma / alpha = {float(wanted.max()):g} is asked for; this path has at most {self.most:g}")
+        times = self.time_of(wanted.clamp(max=self.most)).clamp(self.cleanest, self.noisiest)
         return self(times if isinstance(sb, Tensor) else float(times))
+
+    @property
+    def most(self) -> float:
+        """Sigma / alpha at the noisy end."""
+        return float(self(self.noisiest).sb)
 
     def noised(self, x0: Tensor, eps: Tensor, t: Scalar) -> Tensor:
         """A sample of the path, in the precision of x0."""

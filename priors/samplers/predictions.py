@@ -143,7 +143,7 @@ class Network:
             same = self.path(c.t)
             if bool(torch.as_tensor((torch.as_tensor(same.alpha) == c.alpha) & (torch.as_tensor(same.sigma) == c.sigma)).all()):
                 return c
-        return self.path.at(c.sb)
+        return self.path.at(torch.as_tensor(c.sb, dtype=torch.float64).clamp(max=self.path.most))  # more noise than it has ever seen
 
 
 def edm_time(c: Coef) -> Any:

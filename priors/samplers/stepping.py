@@ -12,6 +12,18 @@ from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 
 
+def weighted(*terms: tuple[Scalar, Tensor]) -> Tensor:
+    """The sum of tensors with factors, which are rounded only here; one pass over memory for each term."""
+    (factor, part), *rest = terms
+    total = factor.to(part) * part if isinstance(factor, Tensor) else factor * part
+    for factor, part in rest:
+        if isinstance(factor, Tensor):
+            total = torch.addcmul(total, factor.to(total), part.to(total))
+        else:
+            total = torch.add(total, part, alpha=factor)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """All that a solver knows: it can be stored, indexed, and taken up again.
@@ -52,13 +64,13 @@ class Transition:
     @property
     def noisy(self) -> bool:
         """Whether there is a choice."""
-        return bool(torch.as_tensor(self.std).any())
+        return bool(self.std.any()) if isinstance(self.std, Tensor) else self.std != 0
 
     def commit(self, z: Tensor | None = None) -> State:
         """The next state for standard normal noise z `[b, ...]`; the mean without."""
         if z is None or not self.noisy:
             return self.state
-        return replace(self.state, x=(self.state.x + self.std * z).to(self.state.x.dtype))
+        return replace(self.state, x=weighted((1.0, self.state.x), (self.std, z)).to(self.state.x.dtype))
 
 
 class Solver(Protocol):

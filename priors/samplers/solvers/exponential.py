@@ -9,7 +9,7 @@ from torch import Tensor
 from gen3d.priors.samplers.coefficients import Coef, Scalar, expm1, sqrt, where
 from gen3d.priors.samplers.grids import RATIO, Grid, warn_uneven
 from gen3d.priors.samplers.predictions import Prediction
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
 
 CLAMPED = 0.5  # weight of the extrapolation where a step is more than twice as long as the one before
 
@@ -24,7 +24,7 @@ def phi(x: Tensor, x0: Tensor, c: Coef, d: Coef) -> Tensor:
         d: to, likewise.
     """
     shrink = d.sigma / c.sigma
-    return shrink * x + (d.alpha - c.alpha * shrink) * x0
+    return weighted((shrink, x), (d.alpha - c.alpha * shrink, x0))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DDIM(OneStage):
         c, d = (grid.coefs[i].like(state.x) for i in (state.i, state.i + 1))
         std = ddim_std(c, d, self.eta) if self.eta else 0.0
         kept = sqrt(d.sigma**2 - std**2) if self.eta else d.sigma
-        return Transition(advanced(state, d.alpha * prediction.x0 + kept * prediction.eps), std)
+        return Transition(advanced(state, weighted((d.alpha, prediction.x0), (kept, prediction.eps))), std)
 
 
 def ddim_std(c: Coef, d: Coef, eta: float) -> Scalar:
@@ -92,7 +92,7 @@ class DPMSolver(OneStage):
         x0 = self._extrapolated(memory, h, past)
         faded = 1 + expm1(-self.eta * h) if self.eta else 1.0
         shrink = d.sigma / c.sigma * faded
-        mean = shrink * state.x + (d.alpha - c.alpha * shrink) * x0
+        mean = weighted((shrink, state.x), (d.alpha - c.alpha * shrink, x0))
         std = d.sigma * sqrt(1 - faded**2) if self.eta else 0.0
         return Transition(advanced(state, mean, memory[: self.order - 1]), std)
 
@@ -101,19 +101,21 @@ class DPMSolver(OneStage):
         newest = memory[0]
         if not past or _infinite(h) or _infinite(past[0]):
             return newest
-        slope = newest - memory[1]
         if len(past) == 1 or _infinite(past[1]):
             weight = h / (2 * past[0])
-            return newest + (where(weight > RATIO / 2, CLAMPED, weight) if self.clamp else weight) * slope
+            weight = where(weight > RATIO / 2, CLAMPED, weight) if self.clamp else weight
+            return weighted((1 + weight, newest), (-weight, memory[1]))
         # Order three: the parabola through three values. Its second derivative is twice the second divided difference; the widespread
         # form of this solver forgets the two, and is of order two.
         r0, r1, total = past[0] / h, past[1] / h, h * (1 + self.eta)
-        first, older = slope / r0, (memory[1] - memory[2]) / r1
-        bend = (first - older) / (r0 + r1)
         one = expm1(-total)
         two = one / total + 1
         three = two / total - 0.5
-        return newest - two / one * (first + r0 * bend) + 2 * three / one * bend
+        # first = (newest - middle) / r0, older = (middle - oldest) / r1, bend = (first - older) / (r0 + r1), and the result
+        # newest - two / one (first + r0 bend) + 2 three / one bend, gathered by first and older
+        share = (2 * three / one - r0 * two / one) / (r0 + r1)
+        ahead, behind = (share - two / one) / r0, share / r1
+        return weighted((1 + ahead, newest), (-ahead - behind, memory[1]), (behind, memory[2]))
 
 
 def _infinite(h: Scalar) -> bool:

@@ -10,7 +10,7 @@ from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
-from gen3d.priors.samplers.stepping import State, Transition, advanced
+from gen3d.priors.samplers.stepping import State, Transition, advanced, weighted
 
 Coordinate = Literal["noise", "velocity"]
 
@@ -53,10 +53,8 @@ class Heun:
                 return self._finished(state, x, grid)
             return Transition(State(x, state.i, 1, (state.x, slope)))
         begin, first = state.memory
-        mean = (first + slope) / 2
-        if self.coordinate == "velocity":
-            return self._finished(state, begin + (d.t - c.t) * mean, grid)
-        return self._finished(state, d.alpha * (begin / c.alpha + (d.sb - c.sb) * mean), grid)
+        half, kept = ((d.t - c.t) / 2, 1.0) if self.coordinate == "velocity" else (d.alpha * (d.sb - c.sb) / 2, d.alpha / c.alpha)
+        return self._finished(state, weighted((kept, begin), (half, first), (half, slope)), grid)
 
     def _finished(self, state: State, x: Tensor, grid: Grid) -> Transition:
         """At the next node, with the noise that its own step wants."""
@@ -75,7 +73,7 @@ class Heun:
 
 def d_dt(prediction: Prediction, c: Coef) -> Tensor:
     """The velocity of the probability-flow ODE, alpha' x0 + sigma' eps; c as factors of the state."""
-    return c.dalpha * prediction.x0 + c.dsigma * prediction.eps
+    return weighted((c.dalpha, prediction.x0), (c.dsigma, prediction.eps))
 
 
 def _zero(value: object) -> bool:

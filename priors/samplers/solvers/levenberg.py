@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Levenberg(OneStage):
         direction = turned(prediction.eps, state.memory[0], self.kappa, self.damping) if state.memory and self.kappa else prediction.eps
         # The same x with the turned noise implies another x0; at pure noise there is none, and nothing to turn by either.
         x0 = prediction.x0 if direction is prediction.eps else (state.x - c.sigma * direction) / c.alpha
-        return Transition(advanced(state, d.alpha * x0 + d.sigma * direction, (prediction.eps,) if self.kappa else ()))
+        return Transition(advanced(state, weighted((d.alpha, x0), (d.sigma, direction)), (prediction.eps,) if self.kappa else ()))
 
 
 def turned(g: Tensor, before: Tensor, kappa: float, damping: float) -> Tensor:
@@ -57,8 +57,9 @@ def turned(g: Tensor, before: Tensor, kappa: float, damping: float) -> Tensor:
     if kappa == 0:
         return g
     wide = torch.promote_types(g.dtype, torch.float32)
-    a, m = g.flatten(1).to(wide), (kappa * before.to(wide) + (1 - kappa) * g.to(wide)).flatten(1)
-    square = m.square().sum(1, keepdim=True)
-    turned = a - m * (m * a).sum(1, keepdim=True) / ((1 + damping) * square).clamp_min(torch.finfo(wide).tiny)
-    length = a.norm(dim=1, keepdim=True) / turned.norm(dim=1, keepdim=True).clamp_min(torch.finfo(wide).tiny)
-    return (turned * length).reshape(g.shape).to(g.dtype)
+    a, tiny = g.flatten(1).to(wide), torch.finfo(wide).tiny
+    m = torch.lerp(a, before.flatten(1).to(wide), kappa)
+    square, along = (torch.linalg.vecdot(m, other)[:, None] for other in (m, a))
+    turned = torch.addcmul(a, m, -along / ((1 + damping) * square).clamp_min(tiny))
+    length, new = (torch.linalg.vector_norm(part, dim=1, keepdim=True) for part in (a, turned))
+    return (turned * (length / new.clamp_min(tiny))).reshape(g.shape).to(g.dtype)

@@ -4,7 +4,6 @@ Multistep methods diverge where a field is stiff; averaging slopes widens their 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,10 +15,11 @@ from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
 from gen3d.priors.samplers.solvers.heun import Coordinate, d_dt
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
 
 HIGHEST = 5
 ADAMS = (1.0, 1 / 2, 5 / 12, 3 / 8, 251 / 720)  # of Adams-Bashforth in backward differences
+Terms = list[tuple[Scalar, Tensor]]
 LEAST = 0.1  # damping that the automatic choice does not go below
 
 
@@ -99,43 +99,42 @@ class Momentum(OneStage):
         if (noise and _pure(c)) or (self.uniform and state.i >= grid.smooth):
             return Transition(advanced(state, phi(state.x, prediction.x0, c, d)))
         field = prediction.eps if noise else d_dt(prediction, c)
-        place = state.x / c.alpha if noise else state.x
         step: Scalar = (d.sb - c.sb) if noise else (d.t - c.t)
         if self.uniform and grid.rates is not None:
             field, step = grid.rates[state.i][0 if noise else 1] * field, 1 / grid.smooth
-        slope, memory = self._heavy(field, state) if self.kind == "hb" else self._generalised(field, place, step, state)
-        moved = place + step * slope
-        return Transition(advanced(state, d.alpha * moved if noise else moved, memory))
+        if self.kind == "hb":
+            terms, memory = self._heavy(field, state)
+        else:
+            terms, memory = self._generalised(field, state.x / c.alpha if noise and self.automatic else state.x, step, state)
+        kept, reach = (d.alpha / c.alpha, d.alpha * step) if noise else (1.0, step)
+        return Transition(advanced(state, weighted((kept, state.x), *((reach * share, part) for share, part in terms)), memory))
 
-    def _heavy(self, field: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _heavy(self, field: Tensor, state: State) -> tuple[Terms, tuple[Tensor, ...]]:
         """The slope, and the memory: slope and fields."""
         fields = (field, *state.memory[1:])[: self.order]
-        slope = _combined(coefficients(len(fields), 1.0), fields)
-        if state.memory:
-            slope = self.beta * slope + (1 - self.beta) * state.memory[0]
-        return slope, (slope, *fields[: self.order - 1])
+        shares = coefficients(len(fields), 1.0)
+        if not state.memory:
+            return [(1.0, field)], (field, field)[: self.order]
+        slope = weighted((1 - self.beta, state.memory[0]), *((self.beta * share, part) for share, part in zip(shares, fields, strict=True)))
+        return [(1.0, slope)], (slope, *fields[: self.order - 1])
 
-    def _generalised(self, field: Tensor, place: Tensor, step: Scalar, state: State) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The slope, and the memory: velocities, behind field and place where damping is automatic."""
+    def _generalised(self, field: Tensor, place: Tensor, step: Scalar, state: State) -> tuple[Terms, tuple[Tensor, ...]]:
+        """The slope as a sum, and the memory: velocities, behind field and place where damping is automatic."""
         watched, past = (state.memory[:2], state.memory[2:]) if self.automatic else ((), state.memory)
         beta: Scalar = self._allowed(field, place, step, watched) if watched else self.damping
-        velocity = beta * field + (1 - beta) * past[0] if past else field
+        velocity = weighted((beta, field), (1 - beta, past[0])) if past else field
         velocities = (velocity, *past)[: self.order]
         kept = velocities[: max(1, self.order - 1)]
-        return _combined(coefficients(len(velocities), beta), velocities), (field, place, *kept) if self.automatic else kept
+        return list(zip(coefficients(len(velocities), beta), velocities, strict=True)), (field, place, *kept) if self.automatic else kept
 
     def _allowed(self, field: Tensor, place: Tensor, step: Scalar, watched: tuple[Tensor, ...]) -> Tensor:
         """For each sample the largest damping up to the method's own for which it stands the stiffness between the last two places."""
         axes = tuple(range(1, field.ndim))
-        rise, run = ((new - old).square().sum(axes, keepdim=True).sqrt() for new, old in zip((field, place), watched, strict=True))
+        rise, run = (torch.linalg.vector_norm(new - old, dim=axes, keepdim=True) for new, old in zip((field, place), watched, strict=True))
         z = (step * rise / run.clamp_min(torch.finfo(run.dtype).tiny)).abs()
         constant = sum(c * 2**j for j, c in enumerate(differences(self.order, 0.0)))
         slope = sum(c * 2**j for j, c in enumerate(differences(self.order, 1.0))) - constant
         return ((4 - z * constant) / (2 + z * slope)).clamp(LEAST, self.damping)  # solves z = -stability(order, beta)
-
-
-def _combined(weights: Sequence[Scalar], parts: tuple[Tensor, ...]) -> Tensor:
-    return sum((weight * part for weight, part in zip(weights[1:], parts[1:], strict=True)), weights[0] * parts[0])
 
 
 def _pure(c: Coef) -> bool:

@@ -7,8 +7,7 @@ from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
-from gen3d.priors.samplers.solvers.heun import d_dt
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
 
 
 def classical(c: Coef) -> Scalar:
@@ -35,5 +34,5 @@ class SDE(OneStage):
             return Transition(advanced(state, phi(state.x, prediction.x0, c, d)))
         h = c.t - d.t
         kappa = self.kappa(c)
-        moved = state.x - h * d_dt(prediction, c) - (h * kappa / c.sigma) * prediction.eps
+        moved = weighted((1.0, state.x), (-h * c.dalpha, prediction.x0), (-h * (c.dsigma + kappa / c.sigma), prediction.eps))
         return Transition(advanced(state, moved), sqrt(2 * kappa * h))

@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,16 @@ def _moved(begin: Tensor, known: tuple[Tensor, ...], nodes: tuple[Coef, ...], i:
     places = list(range(2, order + 1))  # in `known`, of the values at the ratios
     if corrected:
         ratios, places = [*ratios, 1.0], [*places, 0]
-    moved = phi(begin, known[1], c, d)
     if not ratios:
-        return moved
+        return phi(begin, known[1], c, d)
     scale, factors = -float(d.alpha) * math.expm1(-h), _weights(ratios, h)
     shares = [scale * factor / ratio for factor, ratio in zip(factors, ratios, strict=True)]
-    for share, place in zip(shares, places, strict=True):
-        moved = moved + share * known[place]
-    return moved - sum(shares) * known[1]
+    shrink = d.sigma / c.sigma
+    return weighted(
+        (shrink, begin),
+        (d.alpha - c.alpha * shrink - sum(shares), known[1]),
+        *((share, known[place]) for share, place in zip(shares, places, strict=True)),
+    )
 
 
 def _weights(ratios: list[float], h: float) -> list[float]:
@@ -86,5 +88,5 @@ def _weights(ratios: list[float], h: float) -> list[float]:
         right.append(k * factorial / base)
         factorial *= q + 1
         k = k / hh - 1 / factorial
-    matrix = torch.tensor([[ratio**q for ratio in ratios] for q in range(len(ratios))], dtype=torch.float64)
-    return torch.linalg.solve(matrix, torch.tensor(right, dtype=torch.float64)).tolist()
+    solved: list[float] = np.linalg.solve(np.vander(ratios, increasing=True).T, right).tolist()
+    return solved

@@ -8,11 +8,13 @@ diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed"
 
 from gen3d.priors.samplers.coefficients import Coef  # noqa: E402
 from gen3d.priors.samplers.driver import sample  # noqa: E402
+from gen3d.priors.samplers.grids import angular, log_snr  # noqa: E402
 from gen3d.priors.samplers.interchange import from_scheduler, kind_from_config, path_from_config  # noqa: E402
-from gen3d.priors.samplers.paths import EDM, Flow, VPDiscrete  # noqa: E402
+from gen3d.priors.samplers.paths import EDM, Cosine, Flow, VPDiscrete  # noqa: E402
 from gen3d.priors.samplers.scheduler import GenScheduler  # noqa: E402
 from gen3d.priors.samplers.solvers.exponential import DDIM, DPMSolver  # noqa: E402
 from gen3d.priors.samplers.solvers.heun import Heun  # noqa: E402
+from gen3d.priors.samplers.solvers.momentum import Momentum  # noqa: E402
 from gen3d.priors.samplers.solvers.unipc import UniPC  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -63,6 +65,38 @@ def test_t19_heun_gives_what_diffusers_gives():
     result = sample(two_modes(), Heun(), exploding, x)
     assert result.evaluations == len(scheduler.timesteps) == 23
     assert (result.x - theirs(scheduler, x, explode=True)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("evaluations", [5, 8, 10])
+def test_few_steps_beat_every_scheduler_of_diffusers(evaluations):
+    """The best of them after the whole table of the benchmark: UniPC and DEIS on exponential grids, UniPC on a flow's."""
+    data, z = two_modes(), normal(300, 2)
+    best = [
+        diffusers.UniPCMultistepScheduler(**BETAS, use_exponential_sigmas=True),
+        diffusers.DEISMultistepScheduler(**BETAS, solver_order=3, use_exponential_sigmas=True),
+        diffusers.UniPCMultistepScheduler(**BETAS, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+    ]
+    errors = []
+    for scheduler in best:
+        scheduler.set_timesteps(evaluations)
+        sb = float(scheduler.sigmas[0])
+        sb = sb / (1 - sb) if scheduler.config.use_flow_sigmas else sb
+        start, end = exact_way(z, sb)
+        errors.append(
+            (theirs(scheduler, start / (1 + sb if scheduler.config.use_flow_sigmas else (1 + sb**2) ** 0.5)) - end).norm(dim=1).mean()
+        )
+    grid = angular(Cosine(), evaluations, sb_max=14.6)
+    start, end = exact_way(z, 14.6)
+    made = sample(data, Momentum(2.0, coordinate="velocity"), grid, grid.coefs[0].alpha * start).x
+    assert (made - end).norm(dim=1).mean() < 0.9 * min(errors)
+
+
+def exact_way(z, sb):
+    """States of the exploding path with noise sb, and the data that they go to."""
+    if sb > 1000:  # pure noise, as good as
+        return sb * z, exact_way(z, 14.6)[1]
+    start = sample(two_modes(), Heun(), log_snr(EDM(2000.0), 300, sb_min=sb, sb_max=2000.0, clean=False), 2000 * z).x
+    return start, sample(two_modes(), Heun(), log_snr(EDM(), 300, sb_max=sb), start).x
 
 
 def test_configurations_name_their_path():

@@ -84,6 +84,9 @@ def test_a_wrong_table_is_told(table, words):
 def test_times_outside_are_told():
     with pytest.raises(ValueError, match=r"outside the path, which goes from 0 \(data\) to 1 \(noise\)"):
         Flow()(1.5)
+    with pytest.raises(ValueError, match=r"sigma / alpha = 20 is asked for; this path has at most 14\.6"):
+        VPDiscrete(ALPHAS).at(20.0)
+    assert VPDiscrete(ALPHAS).at(VPDiscrete(ALPHAS).most).t == 999
 
 
 @pytest.mark.parametrize(
