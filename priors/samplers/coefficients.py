@@ -57,7 +57,7 @@ def _like(value: Scalar, x: Tensor) -> Scalar:
         return value
     if value.ndim > x.ndim:
         raise ValueError(f"times of shape {tuple(value.shape)} do not fit a state {tuple(x.shape)}; one for each sample or token does")
-    return value.to(x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim))
+    return value.to(x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim) if value.ndim else ())
 
 
 def ratio(above: Scalar, below: Scalar) -> Scalar:
@@ -89,3 +89,20 @@ def where(condition: Any, yes: Scalar, no: Scalar) -> Scalar:
     if not isinstance(condition, Tensor):
         return yes if condition else no
     return torch.where(condition, yes, no)
+
+
+def everywhere(condition: Any) -> bool:
+    """Whether something holds for all times; grids refuse what holds for some of them only."""
+    return bool(condition.all()) if isinstance(condition, Tensor) else bool(condition)
+
+
+def weighted(*terms: tuple[Scalar, Tensor]) -> Tensor:
+    """The sum of tensors with factors, which are rounded only here; one pass over memory for each term."""
+    (factor, part), *rest = terms
+    total = factor.to(part) * part if isinstance(factor, Tensor) else factor * part
+    for factor, part in rest:
+        if isinstance(factor, Tensor):
+            total = torch.addcmul(total, factor.to(total), part.to(total))
+        else:
+            total = torch.add(total, part, alpha=factor)
+    return total

@@ -36,19 +36,18 @@ def fokker_planck_residual(
     with torch.inference_mode(False), torch.enable_grad():
         state = x.detach().clone().requires_grad_()
         times = t.detach().to("cpu", torch.float64).clone()
-        _, change = torch.func.jvp(lambda time: score(state, time), (times,), (torch.ones_like(times),))
+        change: Tensor = torch.func.jvp(lambda time: score(state, time), (times,), (torch.ones_like(times),))[1]
         s = score(state, times)
         k = path(times).like(state)
         drift = k.dalpha / k.alpha
-        diffusion = 2 * k.sigma * k.dsigma - 2 * drift * k.sigma**2
-        spread = divergence(s, state, directions)
-        rate = diffusion.flatten() / 2 * (spread + s.square().flatten(1).sum(1)) - drift.flatten() * (state * s).flatten(1).sum(1)
+        half, drift = (torch.as_tensor(value).flatten() for value in (k.sigma * k.dsigma - drift * k.sigma**2, drift))  # half is g^2 / 2
+        rate = half * (divergence(s, state, directions) + s.square().flatten(1).sum(1)) - drift * (state * s).flatten(1).sum(1)
         (slope,) = torch.autograd.grad(rate.sum(), state, create_graph=True)
     return change - slope
 
 
 def intrinsic_dimension(
-    denoiser: Denoiser, path: Path, x: Tensor, *, noise: float, condition: Any = None, directions: Tensor | None = None
+    denoiser: Denoiser, path: Path, x: Tensor, *, level: float, condition: Any = None, directions: Tensor | None = None
 ) -> Float[Tensor, " b"]:
     """Directions in which data vary around a sample: the trace of dx0/dz at little noise, z = x / alpha (arXiv 2402.03845).
 
@@ -56,11 +55,11 @@ def intrinsic_dimension(
         denoiser: differentiable.
         path: any.
         x: clean samples `[b, ...]`.
-        noise: sigma / alpha, small against what data vary by and large against what they do not.
+        level: sigma / alpha, small against what data vary by and large against what they do not.
         condition: of the denoiser.
         directions: as in `fokker_planck_residual`.
     """
-    c = path.at(noise)
+    c = path.at(level)
     with torch.inference_mode(False), torch.enable_grad():
         state = (c.alpha * x.detach()).clone().requires_grad_()
         trace = divergence(denoiser(state, c, condition).x0, state, directions)

@@ -17,15 +17,17 @@ RATIO = 2.0  # of neighbouring steps in log-SNR, above which extrapolation of or
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Nodes, and how fast they go through noise and time where they come from a smooth function of u = i / N.
+    """Nodes, and how fast they go through noise and time where they come from a smooth function of their number.
 
     Attributes:
         coefs: N + 1 nodes, sigma / alpha falling; floats, or tensors where samples or tokens have their own times.
-        rates: (d(sigma / alpha)/du, dt/du) at the first `smooth` + 1 nodes, for multistep solvers of order three and more; or None.
-        smooth: steps that u is uniform in; a last jump to clean data may follow.
+        rates: changes of (sigma / alpha, t) for each step, derivatives at the first `smooth` + 1 nodes, for multistep solvers of order
+            three and more; or None.
+        smooth: steps of that function; a last jump to clean data may follow.
 
     Raises:
-        ValueError: there are fewer than two nodes, or the noise is not finite, does not fall, or a node is repeated.
+        ValueError: there are fewer than two nodes; the noise is not finite, does not fall, or a node is repeated; or only some samples
+            begin with pure noise or end with clean data.
     """
 
     coefs: tuple[Coef, ...]
@@ -35,18 +37,21 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.coefs) < 2:
             raise ValueError(f"the grid has {len(self.coefs)} nodes; one step needs two")
-        noise = torch.stack([torch.as_tensor(c.sb, dtype=torch.float64).reshape(-1) for c in self.coefs])
+        noise = torch.stack([torch.as_tensor(c.sb, dtype=torch.float64).cpu().reshape(-1) for c in self.coefs])
         if bool(noise.isnan().any()) or bool(noise[1:].isinf().any()):
-            place = int((noise.isnan() | noise.isinf()).any(1).nonzero().max())
+            place, which = (noise.isnan() | noise.isinf()).nonzero()[-1].tolist()
             raise ValueError(
-                f"node {place} of the grid has sigma / alpha = {noise[place, 0]:g}; only the first may be infinite and none NaN"
+                f"node {place} of the grid has sigma / alpha = {noise[place, which]:g}; only the first may be infinite and none NaN"
             )
         steps = noise.diff(dim=0)
         if not bool((steps < 0).all()):
-            place = int((steps >= 0).any(1).nonzero()[0])
-            before, after = float(noise[place, 0]), float(noise[place + 1, 0])
+            place, which = (steps >= 0).nonzero()[0].tolist()
+            before, after = noise[place : place + 2, which].tolist()
             rule = "is repeated, so that a step would do nothing" if before == after else "rises"
             raise ValueError(f"sigma / alpha {rule} from node {place} ({before:g}) to {place + 1} ({after:g}); it must fall at every step")
+        for name, extreme in (("pure noise", noise[0].isinf()), ("clean data", noise[-1] == 0)):
+            if bool(extreme.any()) and not bool(extreme.all()):
+                raise ValueError(f"some samples or tokens have {name} at the end of their times and others not; give all of them the same")
 
     def __len__(self) -> int:
         """The number of steps."""
@@ -66,15 +71,30 @@ class Grid:
         return [i for i in range(1, len(steps)) if finite[i] and finite[i - 1] and steps[i] > RATIO * steps[i - 1]]
 
 
-def from_times(path: Path, times: Sequence[float] | Tensor) -> Grid:
-    """A grid through given times, falling; a tensor `[n + 1, b]` gives each sample (or `[n + 1, b, v]` each token) its own."""
+def from_times(path: Path, times: Sequence[float] | Tensor, *, clean: bool = True) -> Grid:
+    """A grid through given times, falling; a tensor `[n + 1, b]` gives each sample (or `[n + 1, b, v]` each token) its own.
+
+    Raises:
+        ValueError: it does not end with clean data, and `clean` is not False.
+    """
     nodes = torch.as_tensor(times, dtype=torch.float64)
-    return Grid(tuple(path(time if time.ndim else float(time)) for time in nodes))
+    return _ending(Grid(tuple(path(time if time.ndim else float(time)) for time in nodes)), clean=clean)
 
 
-def from_sigmas(path: Path, sb: Sequence[float] | Tensor) -> Grid:
-    """A grid through given sigma / alpha, falling; 0 is clean data."""
-    return Grid(tuple(path.at(float(value)) for value in sb))
+def from_sigmas(path: Path, sb: Sequence[float] | Tensor, *, clean: bool = True) -> Grid:
+    """A grid through given sigma / alpha, falling to 0, which is clean data.
+
+    Raises:
+        ValueError: it does not end there, and `clean` is not False.
+    """
+    return _ending(Grid(tuple(path.at(float(value)) for value in sb)), clean=clean)
+
+
+def _ending(grid: Grid, *, clean: bool) -> Grid:
+    left = float(torch.as_tensor(grid.coefs[-1].sb).max())
+    if clean and left > 0:
+        raise ValueError(f"the grid ends at sigma / alpha = {left:g}, not with clean data; add a last node at 0, or say clean=False")
+    return grid
 
 
 def karras(path: Path, steps: int, *, sb_min: float = 0.002, sb_max: float | None = None, rho: float = 7.0, clean: bool = True) -> Grid:
@@ -104,7 +124,13 @@ def _top(path: Path, sb_max: float | None) -> float:
 
 
 def flow_shift(path: Path, steps: int, *, shift: float = 1.0, first: float = 1.0, last: float = 0.0) -> Grid:
-    """Times of a flow fall evenly and are then shifted to the noise, t -> s t / (1 + (s - 1) t) (Esser et al. 2024)."""
+    """Times of a flow fall evenly and are then shifted to the noise, t -> s t / (1 + (s - 1) t) (Esser et al. 2024).
+
+    Raises:
+        ValueError: the shift is not above 0, or the path's times do not go from 0 to 1.
+    """
+    if (path.cleanest, path.noisiest) != (0.0, 1.0):
+        raise ValueError(f"times of {type(path).__name__} go from {path.cleanest:g} to {path.noisiest:g}; a shift is for those from 0 to 1")
     if not shift > 0:
         raise ValueError(f"shift is {shift}; it must be above 0, and 1 leaves times as they are")
     return spaced(path, steps, lambda u: _shifted(first + u * (last - first), shift), times=True)
@@ -134,7 +160,7 @@ def spaced(path: Path, steps: int, place: Callable[[Tensor], Tensor], *, times: 
         time_change = change if times else torch.autograd.grad(path.time_of(values).sum(), u)[0]
     coefs = [path(float(value)) if times else path.at(float(value)) for value in values.detach()]
     noise_change = [_noise_rate(c) * slope for c, slope in zip(coefs, time_change.tolist(), strict=True)] if times else change.tolist()
-    rates = tuple(zip(noise_change, time_change.tolist(), strict=True))
+    rates = tuple((of_noise / inner, of_time / inner) for of_noise, of_time in zip(noise_change, time_change.tolist(), strict=True))
     return Grid((*coefs, path(path.cleanest)) if clean else tuple(coefs), rates, inner)
 
 

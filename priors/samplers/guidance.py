@@ -3,6 +3,7 @@
 The condition and its absence are two calls, so that a weaker network can stand for the second one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gen3d.priors.samplers.coefficients import Coef
-from gen3d.priors.samplers.predictions import Denoiser, Prediction
+from gen3d.priors.samplers.predictions import Decoupled, Denoiser, Prediction
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class CFG:
     Attributes:
         denoiser: called with the condition.
         weight: w; 1 is no guidance.
-        absent: the condition that stands for none.
+        unconditional: the condition that stands for none.
         weak: what is called without it; another network makes this autoguidance (Karras et al. 2024).
         low: smallest sigma / alpha that is guided; outside the interval there is one call only.
         high: largest.
@@ -32,7 +33,7 @@ class CFG:
 
     denoiser: Denoiser
     weight: float
-    absent: Any = None
+    unconditional: Any = None
     weak: Denoiser | None = None
     low: float = 0.0
     high: float = float("inf")
@@ -43,13 +44,13 @@ class CFG:
         with_it = self.denoiser(x, c, condition)
         if not guided(c, self.low, self.high) or self.weight == 1:
             return with_it
-        without = (self.weak or self.denoiser)(x, c, condition if self.weak else self.absent)
+        without = (self.weak or self.denoiser)(x, c, condition if self.weak else self.unconditional)
         x0 = without.x0 + self.weight * (with_it.x0 - without.x0)
         if self.rescale:
             axes = tuple(range(1, x.ndim))
             ratio = with_it.x0.std(axes, keepdim=True) / x0.std(axes, keepdim=True).clamp_min(torch.finfo(x0.dtype).tiny)
             x0 = self.rescale * ratio * x0 + (1 - self.rescale) * x0
-        return with_it.at(x0, x, c)
+        return with_it.at(x0, c)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class CFGpp:
     Attributes:
         denoiser: called with the condition.
         weight: l in [0, 1], about a twelfth of CFG's.
-        absent: the condition that stands for none.
+        unconditional: the condition that stands for none.
     """
 
     denoiser: Denoiser
     weight: float
-    absent: Any = None
+    unconditional: Any = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -72,19 +73,20 @@ class CFGpp:
 
     def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`."""
-        with_it, without = self.denoiser(x, c, condition), self.denoiser(x, c, self.absent)
-        return replace(with_it, x0=without.x0 + self.weight * (with_it.x0 - without.x0), eps=without.eps)
+        with_it, without = self.denoiser(x, c, condition), self.denoiser(x, c, self.unconditional)
+        return Decoupled(without.x0 + self.weight * (with_it.x0 - without.x0), without.eps, with_it.aux)
 
 
 class APG:
     """Adaptive projected guidance (Sadat et al. 2024): the part of the guidance along the prediction, which oversaturates, is left out.
 
-    One object for one run: momentum remembers the step before.
+    Momentum remembers the guidance at the node before, until noise rises again in another run. That is right where every node is
+    evaluated once: not for controllers that try several candidates, nor for `renoise_score`; set it to 0 there.
 
     Args:
         denoiser: called with the condition.
         weight: as in CFG.
-        absent: the condition that stands for none.
+        unconditional: the condition that stands for none.
         momentum: of the guidance; negative values damp what is repeated.
         limit: largest norm of the guidance, in units of the data; 0 for none.
         parallel: share of the parallel part that is kept.
@@ -98,7 +100,7 @@ class APG:
         self,
         denoiser: Denoiser,
         weight: float,
-        absent: Any = None,
+        unconditional: Any = None,
         *,
         momentum: float = -0.5,
         limit: float = 0.0,
@@ -107,26 +109,37 @@ class APG:
         low: float = 0.0,
         high: float = float("inf"),
     ) -> None:
-        self._denoiser, self._weight, self._absent = denoiser, weight, absent
+        self._denoiser, self._weight, self._unconditional = denoiser, weight, unconditional
         self._momentum, self._limit, self._parallel, self._axes = momentum, limit, parallel, axes
         self._interval = low, high
-        self._running: Tensor | None = None
+        self._last = math.inf  # noise of the last call
+        self._running: tuple[Tensor | None, Tensor | None] = (None, None)  # guidance at the node before it, and at it
 
     def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`."""
         with_it = self._denoiser(x, c, condition)
         if not guided(c, *self._interval):
             return with_it
-        difference = with_it.x0 - self._denoiser(x, c, self._absent).x0
-        if self._running is not None and self._running.shape == difference.shape:
-            difference = difference + self._momentum * self._running
-        self._running = difference
+        difference = with_it.x0 - self._denoiser(x, c, self._unconditional).x0
+        before = self._remembered(float(torch.as_tensor(c.sb).max()))
+        if before is not None and before.shape == difference.shape:
+            difference = difference + self._momentum * before
+        self._running = before, difference
         axes = self._axes or tuple(range(1, x.ndim))
         if self._limit:
             difference = difference * (self._limit / _norm(difference, axes)).clamp(max=1.0)
         unit = with_it.x0 / _norm(with_it.x0, axes)
         along = (difference * unit).sum(axes, keepdim=True) * unit
-        return with_it.at(with_it.x0 + (self._weight - 1) * (difference - (1 - self._parallel) * along), x, c)
+        return with_it.at(with_it.x0 + (self._weight - 1) * (difference - (1 - self._parallel) * along), c)
+
+    def _remembered(self, sb: float) -> Tensor | None:
+        """The guidance at the node before this one."""
+        if sb > self._last:  # another run
+            self._running = None, None
+        elif sb < self._last:
+            self._running = self._running[1], None
+        self._last = sb
+        return self._running[0]
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,7 @@ class Project:
         """See `Denoiser`."""
         prediction = self.denoiser(x, c, condition)
         x0, aux = self.mapping(prediction.x0, c, prediction.aux)
-        return replace(prediction.at(x0, x, c), aux=aux)
+        return replace(prediction.at(x0, c), aux=aux)
 
 
 def guided(c: Coef, low: float, high: float) -> bool:

@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, everywhere
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Denoiser
 
@@ -21,7 +22,12 @@ def invert(denoiser: Denoiser, grid: Grid, x0: Tensor, condition: Any = None, *,
         x0: clean data `[b, ...]`.
         condition: of the denoiser.
         rounds: evaluations for each step.
+
+    Raises:
+        ValueError: the grid begins with pure noise, which everything comes from.
     """
+    if everywhere(grid.coefs[0].alpha == 0):
+        raise ValueError("the grid begins with pure noise, which all data come from alike; begin it later, flow_shift(first=0.98)")
     last = grid.coefs[-1].like(x0)
     x = last.alpha * x0
     for i in reversed(range(len(grid))):
@@ -55,13 +61,13 @@ def noise_diffusion(
         fraction: 0 is the first, 1 the second.
         fresh: g, share of new noise, in [0, 1).
         total: mu + nu; they are in proportion to a and b.
-        clip: states are kept within this many standard deviations; infinite for never.
+        clip: states of data of unit variance are kept within this many standard deviations; infinite for never.
     """
     kept = math.sqrt(1 - fresh**2)
     a, b = kept * math.cos(math.pi / 2 * fraction), kept * math.sin(math.pi / 2 * fraction)
     mu, nu = total * a / (a + b), total * b / (a + b)
     k = c.like(z)
-    limit = clip * k.spread
+    limit = torch.as_tensor(clip * k.spread, dtype=torch.float64).to(z)
     (x1, noisy1), (x2, noisy2) = first, second
     mixed = a * noisy1.clamp(-limit, limit) + b * noisy2.clamp(-limit, limit) + fresh * k.sigma * z
     return (mixed + (mu - a) * k.alpha * x1 + (nu - b) * k.alpha * x2).clamp(-limit, limit)

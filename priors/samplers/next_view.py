@@ -1,5 +1,6 @@
 """Which view to take next: where the hypotheses of a scene disagree most (after Nguyen et al. 2024, arXiv 2406.14388)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 def disagreement(
     renders: Float[Tensor, "p n c h w"],
     *,
-    noise: float = 0.05,
+    noise_std: float = 0.05,
     patch: int = 1,
     kind: Literal["entropy", "variance"] = "entropy",
     weight: Float[Tensor, "n h w"] | None = None,
@@ -23,7 +24,7 @@ def disagreement(
 
     Args:
         renders: hypotheses `p` of candidate views `n`.
-        noise: standard deviation of a picture's values.
+        noise_std: of a picture's values.
         patch: pixels along a patch; sides must be multiples.
         kind: entropy, or the variance, which needs no noise and cannot tell two groups from an outlier.
         weight: of pixels, for example mean opacity.
@@ -34,17 +35,21 @@ def disagreement(
     p, n, channels, h, w = renders.shape
     if h % patch or w % patch:
         raise ValueError(f"patches of {patch} pixels do not divide pictures of {w} x {h}; choose a divisor of both")
-    if not noise > 0:
-        raise ValueError(f"the noise is {noise}; it must be above 0")
-    parts = renders.reshape(p, n, channels, h // patch, patch, w // patch, patch).permute(1, 3, 5, 0, 2, 4, 6).flatten(4).double()
-    if kind == "variance":
-        score = parts.var(3, unbiased=False).sum(-1)
-    else:
-        distance = (parts[..., :, None, :] - parts[..., None, :, :]).square().sum(-1)
-        score = -(torch.logsumexp(-distance / (4 * noise**2), -1) - torch.tensor(p).double().log()).mean(-1)
+    if not noise_std > 0:
+        raise ValueError(f"the noise is {noise_std}; it must be above 0")
+    parts = renders.reshape(p, n, channels, h // patch, patch, w // patch, patch).permute(1, 3, 5, 0, 2, 4, 6).flatten(4)
+    score = torch.stack([_of_patches(view.double(), noise_std, kind) for view in parts])
     if weight is not None:
         score = score * weight.reshape(n, h // patch, patch, w // patch, patch).mean((2, 4))
     return score.sum((1, 2))
+
+
+def _of_patches(parts: Float[Tensor, "h w p d"], noise_std: float, kind: str) -> Float[Tensor, "h w"]:
+    """The score of every patch of one view."""
+    if kind == "variance":
+        return parts.var(2, unbiased=False).sum(-1)
+    distance = torch.cdist(parts, parts, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return math.log(parts.shape[2]) - torch.logsumexp(-distance / (4 * noise_std**2), -1).mean(-1)
 
 
 def next_views(

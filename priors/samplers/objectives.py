@@ -53,7 +53,8 @@ def min_snr(most: float = 5.0) -> Weight:
     """min(SNR, most) (Hang et al. 2023)."""
 
     def weight(c: Coef) -> Scalar:
-        return snr(c).clamp(max=most) if isinstance(c.alpha, Tensor) else min(snr(c), most)
+        value = snr(c)
+        return value.clamp(max=most) if isinstance(value, Tensor) else min(value, most)
 
     return weight
 

@@ -39,7 +39,7 @@ class Path(ABC):
         Raises:
             ValueError: the time is outside the path.
         """
-        times = torch.as_tensor(t, dtype=torch.float64)
+        times = torch.as_tensor(t, dtype=torch.float64).cpu()  # tables are there, and so are grids
         if not bool(((times >= self.cleanest) & (times <= self.noisiest)).all()):
             raise ValueError(f"time {t} is outside the path, which goes from {self.cleanest:g} (data) to {self.noisiest:g} (noise)")
         values = self.coefficients(times)
@@ -53,7 +53,7 @@ class Path(ABC):
         Raises:
             ValueError: the path does not have so much noise.
         """
-        wanted = torch.as_tensor(sb, dtype=torch.float64)
+        wanted = torch.as_tensor(sb, dtype=torch.float64).cpu()
         if bool((wanted > self.most * (1 + 1e-6)).any()):
             raise ValueError(f"sigma / alpha = {float(wanted.max()):g} is asked for; this path has at most {self.most:g}")
         times = self.time_of(wanted.clamp(max=self.most)).clamp(self.cleanest, self.noisiest)

@@ -1,13 +1,13 @@
 """What networks predict, and what samplers want: clean data x0, and the noise eps that goes with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt
+from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt, weighted, where
 from gen3d.priors.samplers.paths import Path
 
 Kind = Literal["eps", "x0", "v", "flow", "edm"]
@@ -20,16 +20,44 @@ class Prediction:
     Attributes:
         x0: expected clean data `[b, ...]`.
         eps: noise that a solver puts back `[b, ...]`; not always the one that x0 implies (CFG++).
-        aux: anything else, which guidance and solvers carry to the result, for example splats that x0 was rendered from.
+        aux: anything else, which guidance, solvers and controllers carry to the result, for example splats that x0 was rendered from;
+            tensors in it, in dataclasses, lists or dictionaries, begin with the axis of the samples.
     """
 
     x0: Tensor
     eps: Tensor
     aux: Any = None
 
-    def at(self, x0: Tensor, x: Tensor, c: Coef) -> "Prediction":
-        """Another x0 for the state x, with the noise that it implies."""
-        return replace(self, x0=x0, eps=implied_eps(x, x0, c))
+    def at(self, x0: Tensor, c: Coef) -> "Prediction":
+        """Another x0 for the same state: the noise changes by as much as makes up for it."""
+        k = c.like(x0)
+        return replace(self, x0=x0, eps=weighted((1.0, self.eps), (-k.alpha / k.sigma, x0 - self.x0)))
+
+
+class Decoupled(Prediction):
+    """A prediction whose noise is not the one that x0 implies, on purpose (CFG++)."""
+
+
+def mapped(function: Callable[..., Tensor], value: Any, *others: Any) -> Any:
+    """A value with all tensors in it replaced, in dataclasses, tuples, lists and dictionaries; with the same places of others of its kind.
+
+    Args:
+        function: of one tensor, or of as many as there are values.
+        value: anything; what holds no tensors stays as it is.
+        others: values of the same structure.
+    """
+    if isinstance(value, Tensor):
+        return function(value, *others)
+    if isinstance(value, dict):
+        return {key: mapped(function, part, *(other[key] for other in others)) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [mapped(function, *places) for places in zip(value, *others, strict=True)]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value) if field.init]
+        changed = {name: mapped(function, *(getattr(each, name) for each in (value, *others))) for name in names}
+        return replace(value, **changed)
+    return value
 
 
 class Denoiser(Protocol):
@@ -42,12 +70,12 @@ class Denoiser(Protocol):
 
 def implied_eps(x: Tensor, x0: Tensor, c: Coef) -> Tensor:
     """The noise for which x = alpha x0 + sigma eps; sigma must be above 0."""
-    c = c.like(x)
-    return ((x - c.alpha * x0) / c.sigma).to(x.dtype)
+    k = c.like(x)
+    return weighted((1 / k.sigma, x), (-k.alpha / k.sigma, x0))
 
 
 def to_x0(kind: Kind, output: Tensor, x: Tensor, c: Coef, *, sigma_data: float = 0.5) -> Tensor:
-    """Clean data from what a network predicts.
+    """Clean data from what a network predicts, in the precision of x.
 
     Args:
         kind: eps; x0; v = alpha eps - sigma x0; flow u = alpha' x0 + sigma' eps; edm, the residual behind EDM's preconditioning.
@@ -61,23 +89,24 @@ def to_x0(kind: Kind, output: Tensor, x: Tensor, c: Coef, *, sigma_data: float =
     """
     k = c.like(x)
     if kind == "x0":
-        return output
+        return output.to(x.dtype)
     if kind == "eps":
         if bool(torch.as_tensor(c.alpha == 0).any()):
             raise ValueError("an eps network says nothing of data at alpha = 0 (zero terminal SNR); use one that predicts v or x0")
-        return (x - k.sigma * output) / k.alpha
+        return weighted((1 / k.alpha, x), (-k.sigma / k.alpha, output))
     if kind == "v":
-        return (k.alpha * x - k.sigma * output) / (k.alpha**2 + k.sigma**2)
+        return weighted((k.alpha / k.spread**2, x), (-k.sigma / k.spread**2, output))
     if kind == "flow":
-        return (k.sigma * output - k.dsigma * x) / (k.dalpha * k.sigma - k.alpha * k.dsigma)
+        below = k.dalpha * k.sigma - k.alpha * k.dsigma
+        return weighted((-k.dsigma / below, x), (k.sigma / below, output))
     if kind == "edm":
         skip, out = _preconditioning(k.sb, sigma_data)
-        return skip * x / k.alpha + out * output
+        return weighted((skip / k.alpha, x), (out, output))
     raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
 
 
 def target(kind: Kind, x0: Tensor, eps: Tensor, c: Coef, *, sigma_data: float = 0.5) -> Tensor:
-    """What a network of a kind should predict: the inverse of `to_x0`.
+    """What a network of a kind should predict, in the precision of x0: the inverse of `to_x0`.
 
     Args:
         kind: as in `to_x0`.
@@ -90,12 +119,12 @@ def target(kind: Kind, x0: Tensor, eps: Tensor, c: Coef, *, sigma_data: float = 
     if kind in ("eps", "x0"):
         return eps if kind == "eps" else x0
     if kind == "v":
-        return k.alpha * eps - k.sigma * x0
+        return weighted((-k.sigma, x0), (k.alpha, eps))
     if kind == "flow":
-        return k.dalpha * x0 + k.dsigma * eps
+        return weighted((k.dalpha, x0), (k.dsigma, eps))
     if kind == "edm":
         skip, out = _preconditioning(k.sb, sigma_data)
-        return (x0 - skip * (x0 + k.sb * eps)) / out
+        return weighted(((1 - skip) / out, x0), (-skip * k.sb / out, eps))
     raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(get_args(Kind))}")
 
 
@@ -129,8 +158,8 @@ class Network:
         """See `Denoiser`."""
         own = self._own(c)
         k, mine = c.like(x), own.like(x)
-        state = x if own is c else x * (mine.spread / k.spread)
-        entered = state / mine.alpha / sqrt(mine.sb**2 + self.sigma_data**2) if self.kind == "edm" else state
+        state = x if own is c else weighted((mine.spread / k.spread, x))
+        entered = weighted((1 / (mine.alpha * sqrt(mine.sb**2 + self.sigma_data**2)), state)) if self.kind == "edm" else state
         told = torch.as_tensor(own.t if self.time is None else self.time(own), dtype=torch.float32).to(x.device)
         told = told.expand(len(x)) if told.ndim == 0 else told
         output = self.net(entered.to(self.dtype or x.dtype), told, condition).to(x.dtype)
@@ -143,7 +172,7 @@ class Network:
             same = self.path(c.t)
             if bool(torch.as_tensor((torch.as_tensor(same.alpha) == c.alpha) & (torch.as_tensor(same.sigma) == c.sigma)).all()):
                 return c
-        return self.path.at(torch.as_tensor(c.sb, dtype=torch.float64).clamp(max=self.path.most))  # more noise than it has ever seen
+        return self.path.at(where(c.sb > self.path.most, self.path.most, c.sb))  # no more than it has seen
 
 
 def edm_time(c: Coef) -> Any:

@@ -38,6 +38,8 @@ class TrajectoryVariance:
         x0 = moment.prediction.x0.detach()
         if self._mean is None or self._sum is None:
             self._mean, self._sum = torch.zeros_like(x0), torch.zeros_like(x0)
+        if moment.ancestors is not None:
+            self._mean, self._sum = self._mean[moment.ancestors], self._sum[moment.ancestors]
         self.count += 1
         change = x0 - self._mean
         self._mean = self._mean + change / self.count
@@ -58,7 +60,15 @@ class TrajectoryVariance:
 
 
 def renoise_score(
-    denoiser: Denoiser, path: Path, x: Tensor, noise: Noise, *, levels: Sequence[float], draws: int = 8, condition: Any = None
+    denoiser: Denoiser,
+    path: Path,
+    x: Tensor,
+    noise: Noise,
+    *,
+    levels: Sequence[float],
+    draws: int = 8,
+    condition: Any = None,
+    views: bool = False,
 ) -> Float[Tensor, "b l"]:
     """Mean variance of x0 when samples are noised a little again, for each level of noise; higher is worse.
 
@@ -68,40 +78,54 @@ def renoise_score(
         x: samples `[b, ...]`.
         noise: source of normal numbers.
         levels: sigma / alpha, about twice the deviation within a mode; two or three where that is not known.
-        draws: evaluations for each level.
+        draws: evaluations for each level, at least 2.
         condition: of the denoiser.
+        views: whether the second axis is of views, of which the worst counts then.
+
+    Raises:
+        ValueError: there are fewer than two draws, which have no variance.
     """
+    if draws < 2:
+        raise ValueError(f"{draws} draws have no variance; take at least 2")
     scores = []
     for level in levels:
         c = path.at(level)
         seen = torch.stack([denoiser(c.alpha * x + c.sigma * noise(x.shape), c, condition).x0 for _ in range(draws)])
-        scores.append(seen.var(0).flatten(1).mean(1))
+        scores.append(seen.var(0).flatten(2).mean(2).amax(1) if views else seen.var(0).flatten(1).mean(1))
     return torch.stack(scores, 1)
 
 
-class Straightness:
+class Trajectory:
     """How much the expected clean data move, and how straight the way is; statistics for reports.
 
     Attributes:
-        changes: mean distance between the x0 of neighbouring evaluations, per element.
+        changes: root mean square between the x0 of neighbouring evaluations.
         norms: root mean square of the states.
     """
 
     def __init__(self) -> None:
         self.changes: list[float] = []
         self.norms: list[float] = []
-        self._first: Tensor | None = None
         self._places: list[Tensor] = []
+        self._velocities: list[Tensor] = []  # of a flow, eps - x0
         self._before: Tensor | None = None
+        self._noise = torch.zeros(())
 
     def __call__(self, moment: Moment) -> None:
         """See `Probe`."""
-        x0, x = moment.prediction.x0.detach(), moment.state.x.detach()
+        x0, eps, x = (part.detach() for part in (moment.prediction.x0, moment.prediction.eps, moment.state.x))
+        if moment.ancestors is not None and self._before is not None:
+            self._before, self._noise = self._before[moment.ancestors], self._noise[moment.ancestors]
+            self._places = [place[moment.ancestors] for place in self._places]
+            self._velocities = [velocity[moment.ancestors] for velocity in self._velocities]
         if self._before is not None:
             self.changes.append(float((x0 - self._before).square().mean().sqrt()))
+        else:
+            self._noise = eps
         self._before = x0
         self.norms.append(float(x.square().mean().sqrt()))
         self._places.append(x / float(torch.as_tensor(moment.c.spread).max()))
+        self._velocities.append(eps - x0)
 
     def effective_rank(self) -> float:
         """Dimensions that the ways of the samples use, exp of the entropy of their principal variances, mean over samples.
@@ -110,8 +134,15 @@ class Straightness:
         """
         ways = torch.stack(self._places, 1).flatten(2)
         values = torch.linalg.svdvals((ways - ways.mean(1, keepdim=True)).double()).square()
-        share = values / values.sum(1, keepdim=True)
+        share = values / values.sum(1, keepdim=True).clamp_min(1e-300)
         return float((-(share * share.clamp_min(1e-300).log()).sum(1)).exp().mean())
+
+    def bend(self) -> float:
+        """Mean square between the velocities of a flow along the way and the straight one from its noise to its data; 0 is straight."""
+        if self._before is None:
+            return 0.0
+        straight = self._noise - self._before
+        return float(torch.stack([(velocity - straight).square().mean() for velocity in self._velocities]).mean())
 
 
 def thresholds(scores: Float[Tensor, "n l"], *, kept: float = 0.96) -> Float[Tensor, " l"]:

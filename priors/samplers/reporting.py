@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.priors.samplers.driver import Sampled
-from gen3d.priors.samplers.probes import Straightness, TrajectoryVariance, suspicious
+from gen3d.priors.samplers.probes import Trajectory, TrajectoryVariance, suspicious
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Report:
         variance: trajectory variance of each sample; higher is worse.
         changes: root mean square between neighbouring predictions of x0.
         effective_rank: dimensions that the ways use.
+        bend: of the ways, as those of a flow; 0 is straight.
         dimension: directions in which data vary around each sample.
         residual: root mean square of sigma^2 times the Fokker-Planck residual.
     """
@@ -29,6 +30,7 @@ class Report:
     variance: tuple[float, ...] | None = None
     changes: tuple[float, ...] | None = None
     effective_rank: float | None = None
+    bend: float | None = None
     dimension: tuple[float, ...] | None = None
     residual: float | None = None
 
@@ -49,7 +51,7 @@ class Report:
 def report(
     result: Sampled,
     *,
-    straightness: Straightness | None = None,
+    trajectory: Trajectory | None = None,
     variance: TrajectoryVariance | None = None,
     renoised: tuple[Float[Tensor, "b l"], Float[Tensor, " l"]] | None = None,
     dimension: Float[Tensor, " b"] | None = None,
@@ -59,7 +61,7 @@ def report(
 
     Args:
         result: of `sample`.
-        straightness: probe.
+        trajectory: probe.
         variance: probe.
         renoised: scores of `renoise_score` and the model's limits, of `thresholds`.
         dimension: of `intrinsic_dimension`.
@@ -69,8 +71,9 @@ def report(
         result.evaluations,
         suspicion=None if renoised is None else tuple(suspicious(*renoised).tolist()),
         variance=None if variance is None else tuple(variance.score().tolist()),
-        changes=None if straightness is None else tuple(straightness.changes),
-        effective_rank=None if straightness is None else straightness.effective_rank(),
+        changes=None if trajectory is None else tuple(trajectory.changes),
+        effective_rank=None if trajectory is None else trajectory.effective_rank(),
+        bend=None if trajectory is None else trajectory.bend(),
         dimension=None if dimension is None else tuple(dimension.tolist()),
         residual=residual,
     )

@@ -35,18 +35,19 @@ def img2img(grid: Grid, x0: Tensor, z: Tensor, *, strength: float) -> tuple[Tens
     return (c.alpha * x0 + c.sigma * z).to(x0.dtype), grid.since(start)
 
 
-def mixed(grid: Grid, x0: Tensor, z: Tensor, opacity: Tensor, *, strength: float) -> tuple[Tensor, Grid]:
+def mixed(grid: Grid, x0: Tensor, z: Tensor, fill: Tensor, opacity: Tensor, *, strength: float) -> tuple[Tensor, Grid]:
     """As `img2img`, but x0 counts as much as it is opaque; the rest begins as data of mean zero and variance one.
 
     Args:
         grid: the whole way.
         x0: rendered views `[b, ...]`.
-        z: standard normal, two sets of them `[2, b, ...]`.
+        z: standard normal, of the same shape.
+        fill: standard normal too, what is behind transparent pixels.
         opacity: in [0, 1], broadcast to x0.
         strength: as in `img2img`.
     """
-    guess = opacity * x0 + (1 - opacity.square()).clamp_min(0).sqrt() * z[1]
-    return img2img(grid, guess, z[0], strength=strength)
+    guess = opacity * x0 + (1 - opacity.square()).clamp_min(0).sqrt() * fill
+    return img2img(grid, guess, z, strength=strength)
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,4 @@ class Known:
     def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`."""
         prediction = self.denoiser(x, c, condition)
-        return prediction.at(torch.where(self.mask.expand_as(x).bool(), self.x0.to(x), prediction.x0), x, c)
+        return prediction.at(torch.where(self.mask.to(x.device).expand_as(x).bool(), self.x0.to(x), prediction.x0), c)

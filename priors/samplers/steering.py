@@ -10,9 +10,24 @@ from torch import Tensor
 
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.driver import Moment, Noise, Step
-from gen3d.priors.samplers.predictions import Prediction
+from gen3d.priors.samplers.predictions import Prediction, mapped
 
 Value = Callable[[Tensor, Coef, Prediction], Float[Tensor, " n"]]  # of states `[n, ...]` with their coefficients and predictions
+
+
+def valued(value: Value, x: Tensor, c: Coef, prediction: Prediction) -> Float[Tensor, " n"]:
+    """Values in float64, so that rewards may be yes and no.
+
+    Raises:
+        ValueError: there is not one number for each sample, or some are not numbers.
+    """
+    found = torch.as_tensor(value(x, c, prediction)).to(x.device, torch.float64)
+    if found.shape != x.shape[:1]:
+        raise ValueError(f"the reward has shape {tuple(found.shape)} for {len(x)} samples; it must be one number for each")
+    if bool(found.isnan().any()) or bool((found == torch.inf).any()) or bool((found == -torch.inf).all()):
+        bad = (found.isnan() | found.isinf()).nonzero().flatten().tolist()
+        raise ValueError(f"the reward of samples {bad} is no finite number; return a low one, or -inf for some, for what cannot be judged")
+    return found
 
 
 def expected(reward: Callable[[Tensor], Float[Tensor, " n"]]) -> Value:
@@ -49,13 +64,14 @@ class SVDD:
             return Step(transition.commit(moment.noise(transition.state.x.shape)))
         states = [transition.commit(moment.noise(transition.state.x.shape)) for _ in range(self._candidates)]
         predictions = [moment.denoiser(state.x, c, moment.condition) for state in states]
-        values = torch.stack([self._value(s.x, c, p) for s, p in zip(states, predictions, strict=True)], 1)
+        values = torch.stack([valued(self._value, s.x, c, p) for s, p in zip(states, predictions, strict=True)], 1)
         chosen, effective = self._choose(values, moment.noise)
         self.effective.append(effective)
-        kinds = ([s.x for s in states], [p.x0 for p in predictions], [p.eps for p in predictions])
-        x, x0, eps = (torch.stack(parts, 1)[torch.arange(len(chosen)), chosen] for parts in kinds)
-        known = None if predictions[0].aux is not None else Prediction(x0, eps)
-        return Step(replace(transition.state, x=x), known)
+
+        def taken(*parts: Tensor) -> Tensor:
+            return torch.stack(parts, 1)[torch.arange(len(chosen)), chosen.to(parts[0].device)]
+
+        return Step(replace(transition.state, x=taken(*(s.x for s in states))), mapped(taken, *predictions))
 
     def _choose(self, values: Float[Tensor, "n m"], noise: Noise) -> tuple[Int[Tensor, " n"], float]:
         if self._temperature == 0:
@@ -93,7 +109,7 @@ class SMC:
         state = transition.commit(moment.noise(transition.state.x.shape)) if choosing(moment) else transition.state
         c = moment.grid.coefs[-1] if last else moment.solver.node(state, moment.grid)
         prediction = Prediction(state.x, torch.zeros_like(state.x)) if last else moment.denoiser(state.x, c, moment.condition)
-        value = self._value(state.x, c, prediction)
+        value = valued(self._value, state.x, c, prediction)
         if self._before is None:
             self._before, self.log_weights = torch.zeros_like(value), torch.zeros_like(value)
         self.log_weights, self._before = self.log_weights + value - self._before, value
@@ -101,12 +117,11 @@ class SMC:
         self.effective.append(share)
         if last or share >= self._resample:
             self.log_evidence += float(self.log_weights.logsumexp(0)) - math.log(len(value)) if last else 0.0
-            return Step(state, None if last or prediction.aux is not None else prediction)
+            return Step(state, None if last else prediction)
         self.log_evidence += float(self.log_weights.logsumexp(0)) - math.log(len(value))
         ancestors = systematic(self.log_weights, moment.noise)
         self.log_weights, self._before = torch.zeros_like(value), value[ancestors]
-        known = None if prediction.aux is not None else Prediction(prediction.x0[ancestors], prediction.eps[ancestors])
-        return Step(state.index(ancestors), known)
+        return Step(state.index(ancestors), mapped(lambda part: part[ancestors], prediction), ancestors)
 
 
 def choosing(moment: Moment) -> bool:
@@ -124,9 +139,9 @@ def choosing(moment: Moment) -> bool:
     )
 
 
-def best(x: Tensor, rewards: Float[Tensor, " n"], keep: int = 1) -> Tensor:
-    """Best of n: the samples with the highest rewards, best first."""
-    return x[rewards.topk(keep).indices]
+def best(rewards: Float[Tensor, " n"], keep: int = 1) -> Int[Tensor, " k"]:
+    """Best of n: which samples have the highest rewards, best first; `mapped` takes them out of states and predictions."""
+    return rewards.topk(keep).indices
 
 
 def systematic(log_weights: Float[Tensor, " n"], noise: Noise) -> Int[Tensor, " n"]:

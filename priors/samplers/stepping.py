@@ -7,21 +7,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef, Scalar
+from gen3d.priors.samplers.coefficients import Coef, Scalar, weighted
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
-
-
-def weighted(*terms: tuple[Scalar, Tensor]) -> Tensor:
-    """The sum of tensors with factors, which are rounded only here; one pass over memory for each term."""
-    (factor, part), *rest = terms
-    total = factor.to(part) * part if isinstance(factor, Tensor) else factor * part
-    for factor, part in rest:
-        if isinstance(factor, Tensor):
-            total = torch.addcmul(total, factor.to(total), part.to(total))
-        else:
-            total = torch.add(total, part, alpha=factor)
-    return total
 
 
 @dataclass(frozen=True, slots=True)

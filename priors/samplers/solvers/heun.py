@@ -6,11 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, everywhere, weighted
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
-from gen3d.priors.samplers.stepping import State, Transition, advanced, weighted
+from gen3d.priors.samplers.stepping import State, Transition, advanced
 
 Coordinate = Literal["noise", "velocity"]
 
@@ -26,6 +26,9 @@ class Heun:
         churn_from: smallest sigma / alpha with churn, S_min.
         churn_to: largest, S_max.
         churn_noise: standard deviation of the added noise, S_noise.
+
+    Raises:
+        ValueError: churn is asked for by velocity: it changes the noise of a node, not its time.
     """
 
     coordinate: Coordinate = "noise"
@@ -33,6 +36,12 @@ class Heun:
     churn_from: float = 0.0
     churn_to: float = math.inf
     churn_noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.churn and self.coordinate == "velocity":
+            raise ValueError(
+                f"churn is {self.churn} and the coordinate velocity; noise that is added has no time, so use coordinate='noise'"
+            )
 
     @property
     def stages(self) -> int:
@@ -48,10 +57,10 @@ class Heun:
         c, d = self._churned(state.i, grid).like(state.x), grid.coefs[state.i + 1].like(state.x)
         slope = prediction.eps if self.coordinate == "noise" else d_dt(prediction, self.node(state, grid).like(state.x))
         if not state.stage:
-            x = phi(state.x, prediction.x0, c, d).to(state.x.dtype)
-            if _zero(d.sigma) or (self.coordinate == "noise" and _zero(c.alpha)):
+            x = phi(prediction, d).to(state.x.dtype)
+            if everywhere(d.sigma == 0) or (self.coordinate == "noise" and everywhere(c.alpha == 0)):
                 return self._finished(state, x, grid)
-            return Transition(State(x, state.i, 1, (state.x, slope)))
+            return Transition(State(x, state.i, 1, (phi(prediction, c).to(x.dtype), slope)))
         begin, first = state.memory
         half, kept = ((d.t - c.t) / 2, 1.0) if self.coordinate == "velocity" else (d.alpha * (d.sb - c.sb) / 2, d.alpha / c.alpha)
         return self._finished(state, weighted((kept, begin), (half, first), (half, slope)), grid)
@@ -65,7 +74,11 @@ class Heun:
     def _churned(self, i: int, grid: Grid) -> Coef:
         """The node i, noisier by its churn; the time is then that of the node."""
         c = grid.coefs[i]
-        if not self.churn or i == 0 or i == len(grid) or not bool(self.churn_from <= c.sb <= self.churn_to):
+        if not self.churn or i == 0 or i == len(grid):
+            return c
+        if isinstance(c.sb, Tensor):
+            raise ValueError("samples or tokens have times of their own; churn needs one time for all of them")
+        if not self.churn_from <= c.sb <= self.churn_to:
             return c
         gamma = min(self.churn / len(grid), math.sqrt(2) - 1)
         return Coef(c.t, c.alpha, c.sigma * (1 + gamma), c.dalpha, c.dsigma)
@@ -74,7 +87,3 @@ class Heun:
 def d_dt(prediction: Prediction, c: Coef) -> Tensor:
     """The velocity of the probability-flow ODE, alpha' x0 + sigma' eps; c as factors of the state."""
     return weighted((c.dalpha, prediction.x0), (c.dsigma, prediction.eps))
-
-
-def _zero(value: object) -> bool:
-    return bool(value.max() == 0) if isinstance(value, Tensor) else value == 0

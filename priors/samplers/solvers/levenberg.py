@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gen3d.priors.samplers.coefficients import weighted
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
+from gen3d.priors.samplers.solvers.exponential import phi
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Levenberg(OneStage):
     def transition(self, state: State, prediction: Prediction, grid: Grid) -> Transition:
         """To the next node."""
         c, d = (grid.coefs[state.i + j].like(state.x) for j in (0, 1))
-        direction = turned(prediction.eps, state.memory[0], self.kappa, self.damping) if state.memory and self.kappa else prediction.eps
-        # The same x with the turned noise implies another x0; at pure noise there is none, and nothing to turn by either.
-        x0 = prediction.x0 if direction is prediction.eps else (state.x - c.sigma * direction) / c.alpha
-        return Transition(advanced(state, weighted((d.alpha, x0), (d.sigma, direction)), (prediction.eps,) if self.kappa else ()))
+        moved = phi(prediction, d)
+        if state.memory and self.kappa:
+            direction = turned(prediction.eps, state.memory[0], self.kappa, self.damping)
+            # The same state with the turned noise implies another x0; pure noise comes without memory.
+            moved = weighted((1.0, moved), (d.sigma - d.alpha * c.sigma / c.alpha, direction - prediction.eps))
+        return Transition(advanced(state, moved, (prediction.eps,) if self.kappa else ()))
 
 
 def turned(g: Tensor, before: Tensor, kappa: float, damping: float) -> Tensor:

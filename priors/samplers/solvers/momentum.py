@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef, Scalar
+from gen3d.priors.samplers.coefficients import Scalar, everywhere, weighted
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
 from gen3d.priors.samplers.solvers.heun import Coordinate, d_dt
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
 
 HIGHEST = 5
 ADAMS = (1.0, 1 / 2, 5 / 12, 3 / 8, 251 / 720)  # of Adams-Bashforth in backward differences
@@ -96,18 +96,19 @@ class Momentum(OneStage):
         if self.uniform and grid.rates is None:
             raise ValueError("the grid does not come from a smooth function of u, so it has no rates; use karras(), or uniform=False")
         noise = self.coordinate == "noise"
-        if (noise and _pure(c)) or (self.uniform and state.i >= grid.smooth):
-            return Transition(advanced(state, phi(state.x, prediction.x0, c, d)))
+        if (noise and everywhere(c.alpha == 0)) or (self.uniform and state.i >= grid.smooth):
+            return Transition(advanced(state, phi(prediction, d)))
         field = prediction.eps if noise else d_dt(prediction, c)
         step: Scalar = (d.sb - c.sb) if noise else (d.t - c.t)
         if self.uniform and grid.rates is not None:
-            field, step = grid.rates[state.i][0 if noise else 1] * field, 1 / grid.smooth
+            field, step = grid.rates[state.i][0 if noise else 1] * field, 1.0
         if self.kind == "hb":
             terms, memory = self._heavy(field, state)
         else:
             terms, memory = self._generalised(field, state.x / c.alpha if noise and self.automatic else state.x, step, state)
         kept, reach = (d.alpha / c.alpha, d.alpha * step) if noise else (1.0, step)
-        return Transition(advanced(state, weighted((kept, state.x), *((reach * share, part) for share, part in terms)), memory))
+        begin = (kept * c.alpha, prediction.x0), (kept * c.sigma, prediction.eps)
+        return Transition(advanced(state, weighted(*begin, *((reach * share, part) for share, part in terms)), memory))
 
     def _heavy(self, field: Tensor, state: State) -> tuple[Terms, tuple[Tensor, ...]]:
         """The slope, and the memory: slope and fields."""
@@ -135,7 +136,3 @@ class Momentum(OneStage):
         constant = sum(c * 2**j for j, c in enumerate(differences(self.order, 0.0)))
         slope = sum(c * 2**j for j, c in enumerate(differences(self.order, 1.0))) - constant
         return ((4 - z * constant) / (2 + z * slope)).clamp(LEAST, self.damping)  # solves z = -stability(order, beta)
-
-
-def _pure(c: Coef) -> bool:
-    return bool((c.alpha == 0).all()) if isinstance(c.alpha, Tensor) else c.alpha == 0

@@ -3,15 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt
+from gen3d.priors.samplers.coefficients import Coef, Scalar, everywhere, sqrt, weighted
 from gen3d.priors.samplers.grids import Grid
 from gen3d.priors.samplers.predictions import Prediction
 from gen3d.priors.samplers.solvers.exponential import phi
-from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced, weighted
+from gen3d.priors.samplers.stepping import OneStage, State, Transition, advanced
 
 
 def classical(c: Coef) -> Scalar:
-    """The kappa of the forward process' own reverse SDE: g^2 / 2 = sigma sigma' - (alpha' / alpha) sigma^2."""
+    """The kappa of the forward process' own reverse SDE: g^2 / 2 = sigma sigma' - (alpha' / alpha) sigma^2.
+
+    Raises:
+        ValueError: at pure noise, where it is infinite.
+    """
+    if everywhere(c.alpha == 0):
+        raise ValueError(
+            "the classical reverse SDE is infinitely noisy at alpha = 0; begin the grid a little later, flow_shift(first=0.98)"
+        )
     return c.sigma * c.dsigma - c.dalpha / c.alpha * c.sigma**2
 
 
@@ -30,9 +38,9 @@ class SDE(OneStage):
     def transition(self, state: State, prediction: Prediction, grid: Grid) -> Transition:
         """To the next node."""
         c, d = (grid.coefs[state.i + j].like(state.x) for j in (0, 1))
-        if grid.coefs[state.i + 1].sigma == 0:
-            return Transition(advanced(state, phi(state.x, prediction.x0, c, d)))
+        if everywhere(d.sigma == 0):
+            return Transition(advanced(state, phi(prediction, d)))
         h = c.t - d.t
         kappa = self.kappa(c)
-        moved = weighted((1.0, state.x), (-h * c.dalpha, prediction.x0), (-h * (c.dsigma + kappa / c.sigma), prediction.eps))
-        return Transition(advanced(state, moved), sqrt(2 * kappa * h))
+        x0, eps = c.alpha - h * c.dalpha, c.sigma - h * (c.dsigma + kappa / c.sigma)
+        return Transition(advanced(state, weighted((x0, prediction.x0), (eps, prediction.eps))), sqrt(2 * kappa * h))

@@ -1,6 +1,7 @@
 """Bridges, kinetic energy and the discrepancy of distributions against closed forms."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,38 +11,45 @@ from oracles import normal
 from gen3d.priors.samplers.bridges import Bridge, cross
 from gen3d.priors.samplers.kinetics import kinetic_energy
 from gen3d.priors.samplers.mmd import squared_mmd
-from gen3d.priors.samplers.paths import Cosine, Flow
+from gen3d.priors.samplers.paths import Cosine, Flow, Path
 
 MEANS = (torch.tensor([1.0, -2.0]).double(), torch.tensor([0.5, 3.0]).double())
 ROOTS = (torch.tensor([[1.0, 0.0], [0.4, 0.5]]).double(), torch.tensor([[0.3, 0.0], [-0.6, 1.2]]).double())
 A, B = (root @ root.mT for root in ROOTS)
 
 
-def field(x, t):
+def field(x, t, scale=1.0):
     """The exact fields between two normal distributions that are independent."""
-    gamma2 = t * (1 - t)
+    gamma2 = scale**2 * t * (1 - t)
     spread = (1 - t) ** 2 * A + t**2 * B + gamma2 * torch.eye(2).double()
     offset = (x - (1 - t) * MEANS[0] - t * MEANS[1]) @ torch.linalg.inv(spread)
     drift = MEANS[1] - MEANS[0] + offset @ (t * B - (1 - t) * A)
     return drift, math.sqrt(gamma2) * offset
 
 
-@pytest.mark.parametrize("diffusion", [0.0, 0.5])
-def test_t24_bridges_end_in_the_other_distribution(diffusion):
+@pytest.mark.parametrize(("diffusion", "scale"), [(0.0, 1.0), (0.5, 1.0), (0.2, 0.6)])
+def test_t24_bridges_end_in_the_other_distribution(diffusion, scale):
     """Every step is affine in x and z, so that moments are followed without random numbers."""
     errors = []
     for count in (200, 800, 3200):
         times = torch.linspace(0, 1, count + 1, dtype=torch.float64).tolist()
         mean, covariance = MEANS[0], A
         basis = torch.cat([torch.zeros(1, 2), torch.eye(2)]).double()
+        bridge = Bridge(scale)
         for t, later in pairwise(times):
-            moved = cross(field, Bridge(), basis, [t, later], diffusion=diffusion, noise=lambda shape: torch.zeros(shape).double())
+            moved = cross(
+                partial(field, scale=scale), bridge, basis, [t, later], diffusion=diffusion, noise=lambda shape: torch.zeros(shape).double()
+            )
             shift, matrix = moved[0], (moved[1:] - moved[0]).mT
             added = 2 * diffusion * (later - t) if t else 0.0
             mean, covariance = matrix @ mean + shift, matrix @ covariance @ matrix.mT + added * torch.eye(2).double()
         errors.append(float((covariance - B).norm() + (mean - MEANS[1]).norm()))
     assert 3.4 < errors[0] / errors[1] < 4.6
     assert 3.6 < errors[1] / errors[2] < 4.4
+
+
+def still(shape):
+    return torch.zeros(shape).double()
 
 
 def test_the_losses_are_least_at_the_fields():
@@ -61,8 +69,24 @@ def test_times_of_a_bridge_rise():
         cross(field, Bridge(), normal(2, 2), [0.5, 0.2])
 
 
+class Squares(Path):
+    """Alpha = 1 - t^2, sigma = t^2."""
+
+    def coefficients(self, t):
+        return 1 - t**2, t**2, -2 * t, 2 * t
+
+    def time_of(self, sb):
+        return (sb / (1 + sb)).sqrt()
+
+
 @pytest.mark.parametrize(
-    ("path", "energies"), [(Flow(), (0.42920, 1.0, 1.1615)), (Cosine(), (0.0, math.pi**2 / 8, 0.7711))], ids=["flow", "cosine"]
+    ("path", "energies"),
+    [
+        (Flow(), (0.42920, 1.0, 1.1615)),
+        (Cosine(), (0.0, math.pi**2 / 8, 0.7711)),
+        (Squares(), (0.54620, 4 / 3, 1.30898)),  # the last by integrating (a a' l + s s')^2 / (a^2 l + s^2)
+    ],
+    ids=["flow", "cosine", "squares"],
 )
 def test_t14_kinetic_energies(path, energies):
     """Unit normal data, a point at the origin, and a spectrum of variances 4 and 1/4."""

@@ -60,7 +60,7 @@ def test_flat_data_have_the_dimension_of_their_plane():
     gaussian, x = Gaussian(torch.zeros(10).double(), basis, torch.ones(3).double()), normal(4, 2, 5)
     for noise, expected in ((1.0, 1.5), (0.1, 3 / 1.01), (0.01, 3 / 1.0001)):
         for path in (EDM(), Flow()):
-            got = intrinsic_dimension(gaussian, path, x, noise=noise)
+            got = intrinsic_dimension(gaussian, path, x, level=noise)
             assert torch.allclose(got, torch.full((4,), expected).double(), atol=1e-9)
 
 

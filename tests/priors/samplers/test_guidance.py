@@ -5,11 +5,15 @@ import torch
 from oracles import normal
 
 from gen3d.priors.samplers.driver import sample
-from gen3d.priors.samplers.grids import karras
+from gen3d.priors.samplers.grids import from_times, karras
 from gen3d.priors.samplers.guidance import APG, CFG, CFGpp, Project
 from gen3d.priors.samplers.paths import EDM, Flow
 from gen3d.priors.samplers.predictions import Prediction, implied_eps
 from gen3d.priors.samplers.solvers.exponential import DDIM, DPMSolver
+from gen3d.priors.samplers.solvers.momentum import Momentum
+from gen3d.priors.samplers.solvers.stochastic import SDE
+from gen3d.priors.samplers.solvers.unipc import UniPC
+from gen3d.priors.samplers.starts import Known
 
 C = Flow()(0.4)
 X = normal(2, 3, 4)
@@ -85,8 +89,31 @@ def test_apg_limits_each_view_for_itself():
 
 def test_apg_remembers_the_step_before():
     guidance = APG(told, 2.0, parallel=1.0, momentum=-0.5)
-    first, second = (guidance(X, C, "a cat").x0 - WITH for _ in range(2))
-    assert torch.allclose(second, 0.5 * first)
+    steps = [guidance(X, Flow()(t), "a cat").x0 - WITH for t in (0.4, 0.3, 0.3, 0.2, 0.4)]
+    first = WITH - WITHOUT
+    # a node may be evaluated twice, and noise that rises is a new run
+    for step, share in zip(steps, (1.0, 0.5, 0.5, 0.75, 1.0), strict=True):
+        assert torch.allclose(step, share * first)
+
+
+def test_apg_has_an_interval_too():
+    assert torch.equal(APG(told, 5.0, low=1.0)(X, C, "a cat").x0, WITH)
+
+
+@pytest.mark.parametrize("solver", [DPMSolver(1), Momentum(1), SDE(lambda c: 0.0 * c.t)], ids=["dpm", "momentum", "sde"])
+def test_solvers_put_back_the_noise_that_cfgpp_says(solver):
+    """At order one all of them are DDIM, also where noise and x0 do not belong together; in wrappers too."""
+    grid = from_times(Flow(), [0.8, 0.5, 0.2], clean=False)
+    nothing = Known(CFGpp(told, 0.6), X, torch.zeros(1, 1, 1))
+    kept = Project(CFGpp(told, 0.6), lambda x0, c, aux: (x0, aux))
+    want = sample(CFGpp(told, 0.6), DDIM(), grid, X, "a cat").x
+    assert not torch.allclose(want, sample(CFG(told, 0.6), DDIM(), grid, X, "a cat").x)
+    for guided in (CFGpp(told, 0.6), nothing, kept):
+        if not isinstance(solver, SDE):
+            assert torch.allclose(sample(guided, solver, grid, X, "a cat").x, want)
+        assert torch.allclose(sample(guided, DDIM(), grid, X, "a cat").x, want)
+    with pytest.raises(ValueError, match=r"noise is its own \(CFG\+\+\), which UniPC cannot follow"):
+        sample(CFGpp(told, 0.6), UniPC(), grid, X, "a cat")
 
 
 def test_a_projection_acts_between_denoiser_and_solver():

@@ -1,6 +1,7 @@
 """Measurements, distillation, steering and ensembles against closed forms."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from gen3d.priors.samplers.analytic import Gaussian, Mixture
 from gen3d.priors.samplers.distillation import red, score_distillation, sds
 from gen3d.priors.samplers.driver import Moment, per_sample, sample
 from gen3d.priors.samplers.ensembles import AnnealedPosterior, Linear
-from gen3d.priors.samplers.grids import karras, log_snr
+from gen3d.priors.samplers.grids import flow_shift, karras, log_snr
 from gen3d.priors.samplers.measuring import Measure, conjugate_gradients
 from gen3d.priors.samplers.paths import EDM, Flow, VPLinear
+from gen3d.priors.samplers.predictions import Prediction, implied_eps
 from gen3d.priors.samplers.solvers.exponential import DDIM
 from gen3d.priors.samplers.solvers.stochastic import SDE
 from gen3d.priors.samplers.steering import SMC, SVDD, best, expected, systematic
@@ -41,7 +43,7 @@ def sampled(covariance, steps=1000):
         Y,
         NOISE,
         covariance=covariance,
-        data=float(PRIOR.trace() / D) ** 0.5,
+        sigma_data=float(PRIOR.trace() / D) ** 0.5,
         iterations=2,
     )
     grid = log_snr(EDM(), steps, sb_min=1e-3, sb_max=20.0)
@@ -64,8 +66,75 @@ def test_t8_tweedie_covariance_samples_the_posterior():
 def test_t8_the_others_do_not():
     _, covariance = posterior()
     assert 0.6 < float(sampled("dps")[1].trace() / covariance.trace()) < 0.9
-    ratio = float(sampled("pigdm")[1].trace() / covariance.trace())
-    assert ratio != pytest.approx(1.0, abs=0.02)
+    assert float(sampled("dps")[1].trace() / covariance.trace()) == pytest.approx(0.695, abs=0.01)
+    assert float(sampled("pigdm")[1].trace() / covariance.trace()) == pytest.approx(1.220, abs=0.01)
+
+
+class Doubled(torch.autograd.Function):
+    """A kernel as rasterizers have them: a forward and a backward pass, and nothing else."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+@pytest.mark.parametrize("covariance", ["dps", "pigdm", "tweedie"])
+def test_kernels_are_operators_too(covariance):
+    gaussian, _, _ = leaning()
+    y, x, c = normal(4, 3), normal(4, 3, seed=1), Flow()(0.5)
+    got = Measure(gaussian, Doubled.apply, y, 0.3, covariance=covariance)(x, c).x0
+    assert torch.allclose(got, Measure(gaussian, lambda x0: 2 * x0, y, 0.3, covariance=covariance)(x, c).x0)
+
+
+def crooked(x, c, condition=None):
+    """A denoiser as networks are: its Jacobian is neither symmetric nor positive."""
+    matrix = torch.tensor([[0.5, 0.6, 0.0], [-0.6, -0.3, 0.2], [0.1, 0.0, 0.4]]).to(x)
+    x0 = torch.tanh(x @ matrix.mT)
+    return Prediction(x0, implied_eps(x, x0, c), aux={"kept": x0 * 1.0})
+
+
+@pytest.mark.parametrize("noise_std", [0.05, 0.3])
+def test_learned_denoisers_stay_finite(noise_std):
+    guided = Measure(crooked, lambda x0: x0[:, :2], torch.tensor([[0.5, -0.2]]).double(), noise_std)
+    result = sample(guided, DDIM(), karras(EDM(), 30, sb_max=20.0), 20 * normal(64, 3))
+    assert result.x.abs().max() < 3
+    assert not result.prediction.aux["kept"].requires_grad
+
+
+def test_measurements_that_do_not_fit_are_told():
+    gaussian, _, _ = leaning()
+    x, c = normal(2, 3), Flow()(0.5)
+    once = Measure(gaussian, lambda x0: x0[:, :1], torch.zeros(1, 1), 0.1)
+    with pytest.raises(ValueError, match="put several measurements into one operator"):
+        Measure(once, lambda x0: x0, torch.zeros(1, 3), 0.1)(x, c)
+    with pytest.raises(ValueError, match=r"gives \(2, 1\) and \(3,\) was measured"):
+        Measure(gaussian, lambda x0: x0[:, :1], torch.zeros(3), 0.1)(x, c)
+    with pytest.raises(ValueError, match=r"gives \(2,\) and \(2,\) was measured"):
+        Measure(gaussian, lambda x0: x0[:, 0], torch.zeros(2), 0.1)(x, c)
+
+
+def test_conditions_of_inference_mode_are_taken():
+    def told(x, c, condition):
+        x0 = x * condition
+        return Prediction(x0, implied_eps(x, x0, c))
+
+    with torch.inference_mode():
+        got = Measure(told, lambda x0: x0, torch.zeros(1, 3), 0.1)(torch.ones(2, 3), Flow()(0.5), torch.full((3,), 0.5))
+    assert got.x0.isfinite().all()
+
+
+def test_each_sample_is_measured_at_its_own_time():
+    gaussian, _, _ = leaning()
+    x, times = normal(3, 3), torch.tensor([0.3, 0.5, 0.8]).double()
+    for covariance in ("dps", "pigdm", "tweedie"):
+        guided = Measure(gaussian, lambda x0: x0 @ H[:, :3].mT, Y, NOISE, covariance=covariance)
+        together = guided(x, Flow()(times)).x0
+        for i, t in enumerate(times.tolist()):
+            assert torch.allclose(together[i], guided(x[i : i + 1], Flow()(t)).x0[0])
 
 
 def test_measurements_may_be_any_differentiable_map():
@@ -182,6 +251,51 @@ def test_smc_reaches_the_tilted_distribution_with_its_evidence():
     assert controller.log_evidence == pytest.approx(evidence, abs=0.05)
 
 
+def carrying(x, c, condition=None):
+    return replace(STANDARD(x, c), aux={"seen": x})
+
+
+@pytest.mark.parametrize("make", [lambda: SVDD(soft, 4), lambda: SMC(soft, resample=1.1)])
+def test_what_is_chosen_carries_its_own_aux(make):
+    calls = []
+
+    def denoiser(x, c, condition=None):
+        calls.append(len(x))
+        return carrying(x, c)
+
+    seen = []
+
+    def watch(moment):
+        seen.append((moment.state.x, moment.prediction.aux["seen"]))
+
+    result = sample(
+        denoiser, DDIM(1.0), karras(EDM(), 8, sb_max=20.0), 20 * normal(6, 1), controller=make(), noise=drawn(3), probes=[watch]
+    )
+    assert all(torch.equal(*pair) for pair in seen)
+    assert result.evaluations == len(calls) <= 1 + 4 * 7
+
+
+@pytest.mark.parametrize("make", [SVDD, SMC])
+def test_rewards_may_be_yes_or_no_but_not_nothing(make):
+    arguments = {"candidates": 3} if make is SVDD else {}
+    grid, x = karras(EDM(), 6, sb_max=20.0), 20 * normal(64, 1)
+
+    def run(reward):
+        return sample(STANDARD, DDIM(1.0), grid, x, controller=make(expected(reward), **arguments), noise=drawn(3)).x
+
+    assert len(run(lambda x0: x0[:, 0] > 0).unique()) > 8
+    with pytest.raises(ValueError, match=r"the reward of samples \[5\] is no finite number"):
+        run(lambda x0: torch.where(torch.arange(len(x0)) == 5, torch.nan, x0[:, 0]))
+    with pytest.raises(ValueError, match=r"has shape \(64, 1\) for 64 samples"):
+        run(lambda x0: x0)
+
+
+def test_ensembles_do_not_begin_with_pure_noise():
+    controller = AnnealedPosterior(Linear(torch.ones(1, 1).double(), torch.ones(1).double(), 0.5))
+    with pytest.raises(ValueError, match="pure noise has no likelihood"):
+        sample(STANDARD, DDIM(1.0), flow_shift(Flow(), 5), normal(4, 1), controller=controller, noise=drawn(1))
+
+
 def test_steering_needs_a_choice():
     with pytest.raises(ValueError, match="adds no noise, so there is nothing to choose from"):
         sample(STANDARD, DDIM(), karras(EDM(), 4), normal(2, 1), controller=SVDD(soft, 3))
@@ -193,7 +307,7 @@ def test_resampling_is_in_proportion():
     weights = torch.tensor([0.5, 0.0, 0.25, 0.25]).log().repeat(25)
     counts = torch.bincount(systematic(weights, drawn(1)), minlength=100).view(25, 4).sum(0)
     assert counts.tolist() == [50, 0, 25, 25]
-    assert best(torch.arange(5.0)[:, None], torch.tensor([1.0, 5.0, 2.0, 4.0, 3.0]), keep=2).flatten().tolist() == [1.0, 3.0]
+    assert best(torch.tensor([1.0, 5.0, 2.0, 4.0, 3.0]), keep=2).tolist() == [1, 3]
 
 
 @pytest.mark.parametrize("noise", [0.5, 0.1])
@@ -212,7 +326,7 @@ def test_t10_annealed_particles_sample_the_posterior_of_a_mixture(noise):
         runs.append(torch.cat([mean, ((share * (x - mean)).mT @ (x - mean)).flatten(), torch.tensor([controller.log_evidence])]))
     want_mean, want, evidence = conditioned(weights, means, covariances, h, y, noise)
     got, expected = torch.stack(runs), torch.cat([want_mean, want.flatten(), torch.tensor([evidence])])
-    assert ((got.mean(0) - expected).abs() < 4 * got.std(0) / 8**0.5 + 0.01).all()
+    assert ((got.mean(0) - expected).abs() < 4 * got.std(0) / 8**0.5).all()
     assert (got.mean(0) - expected).abs().max() < 0.12
 
 

@@ -77,12 +77,12 @@ def test_strength_is_the_share_of_the_steps():
 
 
 def test_what_is_transparent_begins_as_noise():
-    grid, z = flow_shift(Flow(), 10), torch.stack([normal(1, 4), normal(1, 4, seed=1)])
+    grid, z = flow_shift(Flow(), 10), (normal(1, 4), normal(1, 4, seed=1))
     x0, opacity = torch.full((1, 4), 2.0).double(), torch.tensor([1.0, 1.0, 0.0, 0.6]).double()
-    x, _ = mixed(grid, x0, z, opacity, strength=0.5)
+    x, _ = mixed(grid, x0, *z, opacity, strength=0.5)
     assert torch.allclose(x[:, :2], img2img(grid, x0, z[0], strength=0.5)[0][:, :2])
-    assert torch.allclose(x[0, 2], 0.5 * z[1, 0, 2] + 0.5 * z[0, 0, 2])
-    assert torch.allclose(x[0, 3], 0.5 * (1.2 + 0.8 * z[1, 0, 3]) + 0.5 * z[0, 0, 3])
+    assert torch.allclose(x[0, 2], 0.5 * z[1][0, 2] + 0.5 * z[0][0, 2])
+    assert torch.allclose(x[0, 3], 0.5 * (1.2 + 0.8 * z[1][0, 3]) + 0.5 * z[0][0, 3])
 
 
 def test_known_views_come_out_as_they_are():
@@ -122,6 +122,9 @@ def test_t17_nothing_of_the_second_is_the_first():
     start = noise_diffusion((x0, noisy), other, normal(8, 2), grid.coefs[0], 0.0, total=1.0, clip=torch.inf)
     assert torch.allclose(start, noisy)
     assert (sample(two_modes(), DDIM(), grid, start).x - x0).abs().max() < 1e-3
+    far = 100 * torch.ones(1, 2).double()
+    clipped = noise_diffusion((far, far), (far, far), far, Flow()(0.6), 0.5).abs()
+    assert torch.allclose(clipped, torch.full((1, 2), 2 * (0.4**2 + 0.6**2) ** 0.5, dtype=torch.float64))
     assert noise_diffusion((x0, 9 * noisy), other, normal(8, 2), grid.coefs[0], 0.5, clip=0.5).abs().max() <= 0.5 * 5**0.5 + 1e-12
 
 
@@ -153,6 +156,6 @@ def test_a_squared_error_chooses_the_least_noise():
 
 def test_a_flat_direction_teleports_like_pure_noise():
     point = Gaussian(torch.zeros(2).double(), torch.eye(2).double(), torch.zeros(2).double())
-    grid = from_sigmas(Flow(), [9.0, 1.0])
+    grid = from_sigmas(Flow(), [9.0, 1.0], clean=False)
     x = normal(3, 2)
     assert torch.allclose(teleport(x, grid.coefs[0], grid.coefs[1], point), x * grid.coefs[1].sigma / grid.coefs[0].sigma)

@@ -135,7 +135,7 @@ def tuned_by_control(price, iterations=400):
 
     def tuned(x, c, condition=None):
         known, (slope, offset) = prior(x, c), policy[place[c.sb]]
-        return known.at(known.x0 * (1 + slope) + offset, x, c)
+        return known.at(known.x0 * (1 + slope) + offset, c)
 
     generator = torch.Generator().manual_seed(0)
 
@@ -182,7 +182,7 @@ def test_gradients_begin_where_they_are_asked_to():
     def tuned(x, c, condition=None):
         seen.append(torch.is_grad_enabled())
         known = prior(x, c)
-        return known.at(known.x0 + weight, x, c)
+        return known.at(known.x0 + weight, c)
 
     _, distance = controlled(tuned, prior, DDIM(1.0), grid, 10 * normal(3, 1), lambda shape: normal(*shape), since=3)
     assert seen == [False] * 3 + [True] * 2
