@@ -91,6 +91,11 @@ def where(condition: Any, yes: Scalar, no: Scalar) -> Scalar:
     return torch.where(condition, yes, no)
 
 
+def largest(value: Scalar) -> float:
+    """The largest of all times, as it is."""
+    return float(value.max()) if isinstance(value, Tensor) else value
+
+
 def everywhere(condition: Any) -> bool:
     """Whether something holds for all times; grids refuse what holds for some of them only."""
     return bool(condition.all()) if isinstance(condition, Tensor) else bool(condition)

@@ -40,7 +40,9 @@ def fokker_planck_residual(
         s = score(state, times)
         k = path(times).like(state)
         drift = k.dalpha / k.alpha
-        half, drift = (torch.as_tensor(value).flatten() for value in (k.sigma * k.dsigma - drift * k.sigma**2, drift))  # half is g^2 / 2
+        half, drift = (
+            torch.as_tensor(value, dtype=torch.float64).flatten() for value in (k.sigma * k.dsigma - drift * k.sigma**2, drift)
+        )  # half is g^2 / 2
         rate = half * (divergence(s, state, directions) + s.square().flatten(1).sum(1)) - drift * (state * s).flatten(1).sum(1)
         (slope,) = torch.autograd.grad(rate.sum(), state, create_graph=True)
     return change - slope

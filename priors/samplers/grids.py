@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, largest
 from gen3d.priors.samplers.paths import Path, VPDiscrete
 
 RATIO = 2.0  # of neighbouring steps in log-SNR, above which extrapolation of order two is clamped
@@ -65,7 +65,7 @@ class Grid:
 
     def uneven(self) -> list[int]:
         """Steps whose length in log-SNR is more than twice that of the step before."""
-        lam = [float(torch.as_tensor(c.lam).max()) for c in self.coefs]
+        lam = [largest(c.lam) for c in self.coefs]
         steps = [b - a for a, b in pairwise(lam)]
         finite = [math.isfinite(step) for step in steps]
         return [i for i in range(1, len(steps)) if finite[i] and finite[i - 1] and steps[i] > RATIO * steps[i - 1]]
@@ -91,7 +91,7 @@ def from_sigmas(path: Path, sb: Sequence[float] | Tensor, *, clean: bool = True)
 
 
 def _ending(grid: Grid, *, clean: bool) -> Grid:
-    left = float(torch.as_tensor(grid.coefs[-1].sb).max())
+    left = largest(grid.coefs[-1].sb)
     if clean and left > 0:
         raise ValueError(f"the grid ends at sigma / alpha = {left:g}, not with clean data; add a last node at 0, or say clean=False")
     return grid

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, largest
 from gen3d.priors.samplers.predictions import Decoupled, Denoiser, Prediction
 
 
@@ -121,7 +121,7 @@ class APG:
         if not guided(c, *self._interval):
             return with_it
         difference = with_it.x0 - self._denoiser(x, c, self._unconditional).x0
-        before = self._remembered(float(torch.as_tensor(c.sb).max()))
+        before = self._remembered(largest(c.sb))
         if before is not None and before.shape == difference.shape:
             difference = difference + self._momentum * before
         self._running = before, difference
@@ -163,7 +163,7 @@ class Project:
 
 def guided(c: Coef, low: float, high: float) -> bool:
     """Whether all noise lies in an interval of sigma / alpha."""
-    noise = torch.as_tensor(c.sb)
+    noise = torch.as_tensor(c.sb, dtype=torch.float64)
     return bool(((noise >= low) & (noise <= high)).all())
 
 

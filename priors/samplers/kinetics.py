@@ -23,6 +23,6 @@ def kinetic_energy(path: Path, explained: Callable[[Tensor], Tensor], *, power: 
     points = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
     t = path.cleanest + (path.noisiest - path.cleanest) * points
     c = path(t)
-    alpha, sigma, dalpha, dsigma = (torch.as_tensor(value) for value in (c.alpha, c.sigma, c.dalpha, c.dsigma))
+    alpha, sigma, dalpha, dsigma = (torch.as_tensor(value, dtype=torch.float64) for value in (c.alpha, c.sigma, c.dalpha, c.dsigma))
     density = dsigma**2 + power * (dalpha**2 - (1 - explained(sigma / alpha)) * (dalpha - alpha * dsigma / sigma) ** 2)
     return float(density.mean() * (path.noisiest - path.cleanest) ** 2)

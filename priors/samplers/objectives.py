@@ -82,7 +82,7 @@ def denoising_loss(predicted: Tensor, x0: Tensor, c: Coef, weight: Weight = unif
         weight: of this noise; see `WEIGHTS`.
     """
     wide = torch.promote_types(predicted.dtype, torch.float32)
-    factor = torch.as_tensor(weight(c.like(predicted))).to(predicted.device, wide)
+    factor = torch.as_tensor(weight(c.like(predicted)), dtype=torch.float64).to(predicted.device, wide)
     return (factor * (predicted.to(wide) - x0.to(wide)).square()).flatten(1).mean(1)
 
 

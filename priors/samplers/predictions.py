@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef, Scalar, sqrt, weighted, where
+from gen3d.priors.samplers.coefficients import Coef, Scalar, everywhere, sqrt, weighted, where
 from gen3d.priors.samplers.paths import Path
 
 Kind = Literal["eps", "x0", "v", "flow", "edm"]
@@ -91,7 +91,7 @@ def to_x0(kind: Kind, output: Tensor, x: Tensor, c: Coef, *, sigma_data: float =
     if kind == "x0":
         return output.to(x.dtype)
     if kind == "eps":
-        if bool(torch.as_tensor(c.alpha == 0).any()):
+        if not everywhere(c.alpha != 0):
             raise ValueError("an eps network says nothing of data at alpha = 0 (zero terminal SNR); use one that predicts v or x0")
         return weighted((1 / k.alpha, x), (-k.sigma / k.alpha, output))
     if kind == "v":
@@ -168,9 +168,9 @@ class Network:
 
     def _own(self, c: Coef) -> Coef:
         """The same noise on the path of the network; c itself where it is of that path."""
-        if bool(torch.as_tensor((torch.as_tensor(c.t) >= self.path.cleanest) & (torch.as_tensor(c.t) <= self.path.noisiest)).all()):
+        if everywhere(c.t >= self.path.cleanest) and everywhere(c.t <= self.path.noisiest):
             same = self.path(c.t)
-            if bool(torch.as_tensor((torch.as_tensor(same.alpha) == c.alpha) & (torch.as_tensor(same.sigma) == c.sigma)).all()):
+            if everywhere(same.alpha == c.alpha) and everywhere(same.sigma == c.sigma):
                 return c
         return self.path.at(where(c.sb > self.path.most, self.path.most, c.sb))  # no more than it has seen
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gen3d.priors.samplers.coefficients import largest
 from gen3d.priors.samplers.driver import Moment, Noise
 from gen3d.priors.samplers.paths import Path
 from gen3d.priors.samplers.predictions import Denoiser
@@ -33,7 +34,7 @@ class TrajectoryVariance:
 
     def __call__(self, moment: Moment) -> None:
         """See `Probe`."""
-        if float(torch.as_tensor(moment.c.sb).max()) > self._below:
+        if largest(moment.c.sb) > self._below:
             return
         x0 = moment.prediction.x0.detach()
         if self._mean is None or self._sum is None:
@@ -124,7 +125,7 @@ class Trajectory:
             self._noise = eps
         self._before = x0
         self.norms.append(float(x.square().mean().sqrt()))
-        self._places.append(x / float(torch.as_tensor(moment.c.spread).max()))
+        self._places.append(x / largest(moment.c.spread))
         self._velocities.append(eps - x0)
 
     def effective_rank(self) -> float:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.coefficients import Coef, largest
 from gen3d.priors.samplers.driver import Moment, Noise, Step
 from gen3d.priors.samplers.predictions import Prediction, mapped
 
@@ -60,7 +60,7 @@ class SVDD:
         if not choosing(moment):
             return Step(transition.state)
         c = moment.solver.node(transition.state, moment.grid)
-        if float(torch.as_tensor(c.sb).max()) < self._stop:
+        if largest(c.sb) < self._stop:
             return Step(transition.commit(moment.noise(transition.state.x.shape)))
         states = [transition.commit(moment.noise(transition.state.x.shape)) for _ in range(self._candidates)]
         predictions = [moment.denoiser(state.x, c, moment.condition) for state in states]
