@@ -88,6 +88,8 @@ def ours(evaluations: int) -> Iterator[tuple[str, Solver, Grid]]:
     yield "GHVB 2.0, velocity, cosine path", Momentum(2.0, coordinate="velocity"), angles
     yield "GHVB 1.8, velocity, cosine path", Momentum(1.8, coordinate="velocity"), angles
     yield "GHVB 3.8, uniform, velocity, cosine path", Momentum(3.8, coordinate="velocity", uniform=True), angles
+    fine = log_snr(Cosine(), evaluations, sb_min=0.01, sb_max=TOP)
+    yield "GHVB 2.8, uniform, velocity, cosine path, log-SNR", Momentum(2.8, coordinate="velocity", uniform=True), fine
     yield "GHVB 1.8, noise", Momentum(1.8), logs
     yield "HB 2, velocity, cosine path", Momentum(2, coordinate="velocity", kind="hb"), angles
     yield "DPM-Solver++ 2, clamped", DPMSolver(2), logs

@@ -1,4 +1,6 @@
-"""diffusers in and out: the same numbers as its own schedulers, and a scheduler that its pipelines take."""
+"""diffusers in: the same numbers as its own schedulers, and what their configurations say of networks."""
+
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,9 +10,10 @@ diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed"
 
 from gen3d.priors.samplers.coefficients import Coef  # noqa: E402
 from gen3d.priors.samplers.driver import sample  # noqa: E402
-from gen3d.priors.samplers.grids import angular, log_snr  # noqa: E402
-from gen3d.priors.samplers.interchange import from_scheduler, kind_from_config, path_from_config  # noqa: E402
+from gen3d.priors.samplers.grids import Grid, angular, log_snr  # noqa: E402
+from gen3d.priors.samplers.interchange import from_scheduler, kind_from_config, path_from_config, settings_from_config  # noqa: E402
 from gen3d.priors.samplers.paths import EDM, Cosine, Flow, VPDiscrete  # noqa: E402
+from gen3d.priors.samplers.predictions import to_x0  # noqa: E402
 from gen3d.priors.samplers.scheduler import GenScheduler  # noqa: E402
 from gen3d.priors.samplers.solvers.exponential import DDIM, DPMSolver  # noqa: E402
 from gen3d.priors.samplers.solvers.heun import Heun  # noqa: E402
@@ -21,10 +24,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
-def theirs(scheduler, x, *, explode=False):
-    """Run a scheduler with the exact denoiser of two modes, told the noise that its sigmas say."""
+def theirs(scheduler, x, *, explode=False, steps=None):
+    """Run a scheduler, or its first steps, with the exact denoiser of two modes, told the noise that its sigmas say."""
     flow, x = "FlowMatch" in type(scheduler).__name__ or scheduler.config.get("use_flow_sigmas"), x.clone()
-    for i, t in enumerate(scheduler.timesteps):
+    for i, t in enumerate(scheduler.timesteps[:steps]):
         if getattr(scheduler, "sigmas", None) is None:
             square = float(scheduler.alphas_cumprod[int(t)])
             c = Coef(0.0, square**0.5, (1 - square) ** 0.5, 0.0, 0.0)
@@ -44,9 +47,10 @@ def theirs(scheduler, x, *, explode=False):
         (lambda: diffusers.DPMSolverMultistepScheduler(**BETAS, use_karras_sigmas=True), DPMSolver(2, clamp=False)),
         (lambda: diffusers.UniPCMultistepScheduler(**BETAS, use_karras_sigmas=True), UniPC(2)),
         (lambda: diffusers.DDIMScheduler(**BETAS, timestep_spacing="trailing", clip_sample=False), DDIM()),
+        (lambda: diffusers.DDIMScheduler(**BETAS, steps_offset=1, set_alpha_to_one=False, clip_sample=False), DDIM()),
         (lambda: diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), DDIM()),
     ],
-    ids=["dpm", "unipc", "ddim", "flow"],
+    ids=["dpm", "unipc", "ddim", "not-clean", "flow"],
 )
 def test_t19_solvers_give_what_diffusers_gives(scheduler, solver):
     scheduler = scheduler()
@@ -54,6 +58,14 @@ def test_t19_solvers_give_what_diffusers_gives(scheduler, solver):
     x = normal(32, 2)
     grid = from_scheduler(scheduler)
     assert (sample(two_modes(), solver, grid, x).x - theirs(scheduler, x)).abs().max() < 1e-5
+
+
+def test_t19_unipc_of_order_three_gives_what_diffusers_gives():
+    scheduler = diffusers.UniPCMultistepScheduler(**BETAS, use_karras_sigmas=True, solver_order=3)
+    scheduler.set_timesteps(20)
+    x = normal(32, 2)
+    first = Grid(from_scheduler(scheduler).coefs[:11])  # near the end of theirs, its order falls
+    assert (sample(two_modes(), UniPC(3), first, x).x - theirs(scheduler, x, steps=10)).abs().max() < 1e-5
 
 
 def test_t19_heun_gives_what_diffusers_gives():
@@ -107,8 +119,10 @@ def test_configurations_name_their_path():
             assert path(float(t)).alpha ** 2 == pytest.approx(float(scheduler.alphas_cumprod[t]), rel=1e-6)
     assert path_from_config({**BETAS, "rescale_betas_zero_snr": True})(999.0).alpha == 0
     assert path_from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"}) == Flow()
+    assert path_from_config(diffusers.FlowMatchHeunDiscreteScheduler().config) == Flow()  # in memory it has no name
     assert path_from_config({"_class_name": "EDMEulerScheduler", "sigma_max": 20.0}) == EDM(20.0)
     assert kind_from_config({"prediction_type": "v_prediction"}) == "v"
+    assert kind_from_config(diffusers.FlowMatchEulerDiscreteScheduler().config) == "flow"
     with pytest.raises(ValueError, match="prediction type is 'trigflow'"):
         kind_from_config({"prediction_type": "trigflow"})
     with pytest.raises(ValueError, match="schedule of betas is 'sigmoid'"):
@@ -121,86 +135,90 @@ def test_configurations_name_their_path():
         from_scheduler(deis)
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpm", "heun", "unipc", "momentum"])
-@pytest.mark.parametrize("kind", ["epsilon", "flow_prediction"])
-def test_stepping_from_outside_is_the_loop(solver, kind):
-    scheduler = GenScheduler(**BETAS, solver=solver, prediction_type=kind)
-    scheduler.set_timesteps(8)
+@pytest.mark.parametrize("scheduler", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+@pytest.mark.parametrize("named", [True, False])
+def test_edm_predicts_the_residual_of_its_preconditioning(scheduler, named):
+    theirs = getattr(diffusers, scheduler)(sigma_data=0.7)
+    config = {**theirs.config, "_class_name": scheduler} if named else theirs.config
+    x, output, sigma = 3 * normal(4, 3), normal(4, 3, seed=1), torch.tensor(1.7).double()
+    clean = to_x0(kind_from_config(config), output, x, path_from_config(config)(1.7), sigma_data=0.7)
+    assert (clean - theirs.precondition_outputs(x, output, sigma)).abs().max() < 1e-6
+    with pytest.raises(ValueError, match="EDM scheduler is 'v_prediction'"):
+        kind_from_config({**config, "prediction_type": "v_prediction"})
+
+
+@pytest.mark.parametrize("name", ["LCMScheduler", "CogVideoXDDIMScheduler", "DDIMScheduler"])
+def test_defaults_of_other_schedulers_are_those_of_their_networks(name):
+    theirs = getattr(diffusers, name)(rescale_betas_zero_snr=True)
+    told = settings_from_config(theirs.config)
+    assert set(told["_use_default_values"]) <= {"timestep_spacing"}
+    path = path_from_config(told)
+    for t in (0, 400, 999):
+        assert path(float(t)).alpha ** 2 == pytest.approx(float(theirs.alphas_cumprod[t]), rel=1e-4, abs=1e-12)
+
+
+def test_configurations_of_no_known_path_are_refused():
+    with pytest.raises(ValueError, match="KarrasVeScheduler has no schedule of betas and is no flow"):
+        path_from_config({"_class_name": "KarrasVeScheduler", "sigma_min": 0.02})
+    with pytest.raises(ValueError, match="invert_sigmas is set"):
+        path_from_config(diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True).config)
+    with pytest.raises(ValueError, match="configuration is EDM's"):
+        settings_from_config(diffusers.EDMEulerScheduler().config)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_leading_steps_have_their_offset(offset):
+    theirs = diffusers.DDIMScheduler(**BETAS, timestep_spacing="leading", steps_offset=offset)
+    ours = GenScheduler.from_config(theirs.config)
+    for scheduler in (theirs, ours):
+        scheduler.set_timesteps(10)
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        diffusers.FlowMatchHeunDiscreteScheduler(shift=3.0),
+        diffusers.DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+        diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_flows_stay_flows_with_their_shift(theirs, tmp_path):
+    theirs.save_config(tmp_path)
+    loaded = type(theirs).from_pretrained(tmp_path)  # its configuration has a name
+    for config in (theirs.config, loaded.config):
+        scheduler = GenScheduler.from_config(config, solver="momentum")
+        assert (scheduler._path, scheduler._kind, scheduler.config.shift) == (Flow(), "flow", 3.0)
+        scheduler.set_timesteps(4)
+        assert scheduler.timesteps.tolist() == pytest.approx([1000, 900, 750, 500])
+        scheduler.set_timesteps(timesteps=[1000, 500])
+        assert scheduler.sigmas.tolist() == [1.0, 0.5, 0.0]
+        GenScheduler.from_config(config, shift=5.0).save_pretrained(tmp_path)
+        again = GenScheduler.from_pretrained(tmp_path)
+        assert (again._path, again._kind, again.config.shift) == (Flow(), "flow", 5.0)
+    assert isinstance(GenScheduler.from_config(diffusers.PNDMScheduler(**BETAS).config)._path, VPDiscrete)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"shift": 3.0}, {"use_dynamic_shifting": True}, {"use_dynamic_shifting": True, "time_shift_type": "linear"}]
+)
+def test_mu_shifts_flows_as_it_does_in_diffusers(settings):
+    theirs = diffusers.FlowMatchEulerDiscreteScheduler(**settings)
+    ours = GenScheduler.from_config(theirs.config, solver="ddim")
+    for scheduler in (theirs, ours):
+        scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25], mu=1.15)
+    assert (ours.timesteps - theirs.timesteps).abs().max() < 1e-3
+    assert (ours.sigmas - theirs.sigmas).abs().max() < 1e-6
     x = normal(4, 2)
-    whole = sample(two_modes(), scheduler._solver, scheduler._grid, x).x
-    evaluated = scheduler._evaluated()
-    assert len(evaluated) == len(scheduler.timesteps) == (15 if solver == "heun" else 8)
-    for c, t in zip(evaluated, scheduler.timesteps, strict=True):
-        known = two_modes()(x, c)
-        x = scheduler.step(known.eps - known.x0 if kind == "flow_prediction" else known.eps, t, x).prev_sample
-    assert (x - whole).abs().max() < 1e-9
-
-
-def test_t20_latents_that_are_edited_between_steps_count():
-    scheduler = GenScheduler(**BETAS, solver="ddim")
-    scheduler.set_timesteps(3)
-    scheduler.step(torch.zeros(1, 2), scheduler.timesteps[0], torch.ones(1, 2))
-    moved = scheduler.step(torch.zeros(1, 2), scheduler.timesteps[1], torch.full((1, 2), 5.0)).prev_sample
-    c, d = scheduler._grid.coefs[1:3]
-    assert torch.allclose(moved, torch.full((1, 2), 5.0 * d.alpha / c.alpha))
-
-
-def test_wrong_requests_are_told():
-    scheduler = GenScheduler()
-    with pytest.raises(ValueError, match="call set_timesteps first"):
-        scheduler.step(torch.zeros(1), 0, torch.zeros(1))
-    with pytest.raises(ValueError, match="no steps are asked for"):
-        scheduler.set_timesteps()
-    with pytest.raises(ValueError, match="sigmas are times of a flow"):
-        scheduler.set_timesteps(sigmas=[1.0, 0.5])
-    with pytest.raises(ValueError, match="choose one of ddim, dpm"):
-        GenScheduler(solver="best")
-
-
-def test_t20_a_stock_pipeline_runs_saves_and_loads(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(4, 8),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=8,
-        norm_num_groups=2,
-        attention_head_dim=2,
-    )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(4, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=2,
-        latent_channels=4,
-    )
-    config = transformers.CLIPTextConfig(
-        hidden_size=8, intermediate_size=16, num_attention_heads=2, num_hidden_layers=1, vocab_size=100, projection_dim=8
-    )
-    pipe = diffusers.StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=transformers.CLIPTextModel(config),
-        tokenizer=None,
-        unet=unet,
-        scheduler=diffusers.DDIMScheduler(**BETAS),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipe.scheduler = GenScheduler.from_config(pipe.scheduler.config, solver="momentum", momentum_number=1.8)
-    pipe.set_progress_bar_config(disable=True)
-    words = {"prompt_embeds": torch.randn(1, 5, 8), "negative_prompt_embeds": torch.randn(1, 5, 8), "output_type": "np"}
-    first = pipe(**words, num_inference_steps=4, generator=torch.Generator().manual_seed(1)).images
-    pipe.save_pretrained(tmp_path)
-    again = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path, tokenizer=None, safety_checker=None, feature_extractor=None)
-    again.set_progress_bar_config(disable=True)
-    assert isinstance(again.scheduler, GenScheduler)
-    assert again.scheduler.config.solver == "momentum"
-    assert again.scheduler.config.beta_start == 0.00085
-    second = again(**words, num_inference_steps=4, generator=torch.Generator().manual_seed(1)).images
-    assert abs(first - second).max() < 1e-5
+    moved = [x, x]
+    for i, (sigma, _) in enumerate(pairwise(theirs.sigmas)):
+        known = [two_modes()(state, Flow()(float(sigma))) for state in moved]
+        moved = [s.step(k.eps - k.x0, s.timesteps[i], m).prev_sample for s, k, m in zip((theirs, ours), known, moved, strict=True)]
+    assert (moved[0] - moved[1]).abs().max() < 1e-5
+    if "shift" not in settings:
+        with pytest.raises(ValueError, match="give set_timesteps a mu"):
+            ours.set_timesteps(4)
+        ours.set_timesteps(4, mu=1.15)
+        assert (ours.timesteps - theirs.timesteps).abs().max() < 1e-3
