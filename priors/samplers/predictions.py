@@ -156,9 +156,8 @@ class Network:
 
     def __call__(self, x: Tensor, c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`."""
-        own = self._own(c)
-        k, mine = c.like(x), own.like(x)
-        state = x if own is c else weighted((mine.spread / k.spread, x))
+        state, own = on_path(self.path, x, c)
+        mine = own.like(x)
         entered = weighted((1 / (mine.alpha * sqrt(mine.sb**2 + self.sigma_data**2)), state)) if self.kind == "edm" else state
         told = torch.as_tensor(own.t if self.time is None else self.time(own), dtype=torch.float32).to(x.device)
         told = told.expand(len(x)) if told.ndim == 0 else told
@@ -166,13 +165,21 @@ class Network:
         x0 = to_x0(self.kind, output, state, own, sigma_data=self.sigma_data)
         return Prediction(x0, output if self.kind == "eps" else implied_eps(x, x0, c))
 
-    def _own(self, c: Coef) -> Coef:
-        """The same noise on the path of the network; c itself where it is of that path."""
-        if everywhere(c.t >= self.path.cleanest) and everywhere(c.t <= self.path.noisiest):
-            same = self.path(c.t)
-            if everywhere(same.alpha == c.alpha) and everywhere(same.sigma == c.sigma):
-                return c
-        return self.path.at(where(c.sb > self.path.most, self.path.most, c.sb))  # no more than it has seen
+
+def on_path(path: Path, x: Tensor, c: Coef) -> tuple[Tensor, Coef]:
+    """A state of any path as one of a given path with the same noise, and its coefficients there; no noisier than that path gets.
+
+    Args:
+        path: that a network was trained on.
+        x: state `[b, ...]`.
+        c: its coefficients, those of the path or others.
+    """
+    if everywhere(c.t >= path.cleanest) and everywhere(c.t <= path.noisiest):
+        same = path(c.t)
+        if everywhere(same.alpha == c.alpha) and everywhere(same.sigma == c.sigma):
+            return x, c
+    own = path.at(where(c.sb > path.most, path.most, c.sb))
+    return weighted((own.like(x).spread / c.like(x).spread, x)), own
 
 
 def edm_time(c: Coef) -> Any:

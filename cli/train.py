@@ -1,0 +1,60 @@
+"""`gen3d train`: train a prior from a rendered set, on one device or many."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.progress import Bar
+from gen3d.cli.report import Report, short
+from gen3d.errors import UsageError
+from gen3d.pipeline.training.settings import DsplatsSettings
+
+SMALLER = "--objects 8, --joint_objects 4 or --network.layers 4"
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("prior", "what to train: dsplats, pictures to splats", kind=Literal["dsplats"])
+    parser.flags.add_argument("--data", type=str, help="a set that gen3d data render has made")
+    parser.flags.add_argument("--out", type=str, help="folder of checkpoints, logs and weights; a training goes on from what is there")
+    place = parser.flags.add_argument_group("where it runs")
+    place.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto", help="cpu or cuda")
+    place.add_argument("--devices", type=int, default=1, help="processes on a machine")
+    place.add_argument("--nodes", type=int, default=1, help="machines, under torchrun or SLURM")
+    place.add_argument("--strategy", type=str, default="auto", help="Lightning's strategy: auto, ddp, fsdp")
+    place.add_argument("--precision", type=Literal["32-true", "bf16-mixed"], default="bf16-mixed", help="of the network")
+    place.add_argument("--accumulate", type=int, default=1, help="batches of a step")
+    place.add_argument("--every", type=float, default=5.0, help="minutes between checkpoints")
+    parser.add_settings(DsplatsSettings, presets=True)
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Train, and write the weights."""
+    for name in ("data", "out"):
+        if getattr(options, name) is None:
+            raise UsageError(f"gen3d train needs --{name}; see gen3d train --help")
+    from gen3d.pipeline.training.run import TrainingJob
+    from gen3d.pipeline.training.train import train_dsplats
+
+    settings: DsplatsSettings = options.settings
+    job = TrainingJob(
+        Path(options.out),
+        settings.steps,
+        settings.clip,
+        settings.check,
+        options.every,
+        options.accelerator,
+        options.devices,
+        options.nodes,
+        options.strategy,
+        options.precision,
+        options.accumulate,
+    )
+    with Bar(quiet=options.quiet) as progress:
+        trained = train_dsplats(options.data, settings, job, progress)
+    facts = {"weights": trained.weights, "steps": settings.steps, "seconds": round(trained.seconds, 1), **trained.figures}
+    figures = ", ".join(f"{name} {value:.2f} dB" for name, value in trained.figures.items())
+    text = f"{settings.steps:,} steps in {trained.seconds / 60:.1f} minutes: {figures}\n  {short(trained.weights)}"
+    return Report({**facts, "settings": dataclasses.asdict(settings)}, text)

@@ -1,0 +1,73 @@
+"""The batches of a training for Lightning, and those that it is measured on."""
+
+import hashlib
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from gen3d.pipeline.objects.object_set import ObjectSet
+from gen3d.pipeline.objects.views import RING
+from gen3d.pipeline.training.batches import ObjectBatch, StepBatches, before, joined
+from gen3d.pipeline.training.settings import DsplatsSettings
+
+CHECKED = 8  # objects of a batch that is measured
+EXTRA = 7  # views that one given view is compared with: the others around the object
+
+
+class DsplatsData(pl.LightningDataModule):
+    """Training objects of a set but for a hold-out, which is measured.
+
+    Args:
+        objects: rendered.
+        settings: of the training.
+    """
+
+    def __init__(self, objects: ObjectSet, settings: DsplatsSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.training, self.kept = split_off(objects.select(split="train"), settings.holdout)
+
+    def train_dataloader(self) -> DataLoader[ObjectBatch]:
+        """One batch for each step that is left."""
+        trainer = self.trainer
+        assert trainer is not None
+        batches = StepBatches(self.training, self.settings, trainer.global_rank, trainer.world_size)
+        return DataLoader(batches, batch_size=None, sampler=range(trainer.global_step, self.settings.steps))
+
+    def val_dataloader(self) -> list[DataLoader[ObjectBatch]]:
+        """Objects from one view, and with three noised views beside it; ranks take turns."""
+        trainer = self.trainer
+        assert trainer is not None
+        kept = self.kept.of_rank(trainer.global_rank, trainer.world_size)
+        parts = [[checked(kept, i, noised=noised) for i in range(len(kept))] for noised in (0, self.settings.views - 1)]
+        return [DataLoader(_grouped(each), batch_size=None) for each in parts]  # type: ignore[arg-type]  # a list is a dataset
+
+
+def split_off(objects: ObjectSet, count: int) -> tuple[ObjectSet, ObjectSet]:
+    """All but some objects, and those: the ones whose ids have the smallest hashes, the same in every set of the library."""
+    ordered = sorted(objects.records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
+    kept = {record.id for record in ordered[:count]}
+    shares = ([record for record in objects.records if (record.id in kept) == wanted] for wanted in (False, True))
+    training, holdout = (ObjectSet(objects.folder, share, objects.manifest) for share in shares)
+    return training, holdout
+
+
+def checked(objects: ObjectSet, number: int, *, noised: int) -> ObjectBatch:
+    """An object from its front view, compared with the others around it; with further noised views, evenly around."""
+    order = [0, *(RING * (i + 1) // (noised + 1) for i in range(noised))]
+    order += [i for i in range(RING) if i not in order]
+    views = objects.read(number, order)
+    pictures = views.over(torch.ones(3)).movedim(-1, 1) * 2 - 1
+    generator = torch.Generator().manual_seed(number)
+    cameras = before(views.cameras)
+    cameras = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
+    noise = torch.randn(1, noised + 1, *pictures.shape[1:], generator=generator)
+    given = (torch.arange(noised + 1) == 0)[None]
+    time = torch.tensor([(number % CHECKED + 0.5) / CHECKED])
+    return ObjectBatch(pictures[None], views.alpha[None], cameras, given, time, noise)
+
+
+def _grouped(parts: list[ObjectBatch]) -> list[ObjectBatch]:
+    return [joined(parts[i : i + CHECKED]) for i in range(0, len(parts), CHECKED)]

@@ -1,0 +1,122 @@
+"""Training of multiview networks whose denoiser is a splat reconstructor (DSplats; Lightning's shell around pure functions)."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from gen3d.pipeline.training.average import Average
+from gen3d.pipeline.training.batches import ObjectBatch
+from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.priors.multiview.denoiser import PATH, draw, to_pictures
+from gen3d.priors.multiview.network import MultiviewNetwork, Views
+from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
+from gen3d.renderers.gaussians import Gaussians
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures `[n, 3, h, w]` in [-1, 1], twice, to distances `[n]`
+RISE = 200  # steps in which the learning rate rises
+CAP = 40.0  # dB that a view counts at most: an object that is all white is otherwise infinitely good
+
+
+def network_views(batch: ObjectBatch) -> Views:
+    """The views that the network takes, noised where they are not given."""
+    n = batch.given.shape[1]
+    c = PATH(batch.times.double()).like(batch.noise)
+    clean = batch.pictures[:, :n]
+    noised = (c.alpha * clean + c.sigma * batch.noise).to(clean.dtype)
+    pictures = torch.where(batch.given[:, :, None, None, None], clean, noised)
+    return Views(pictures, batch.alpha[:, :n], batch.given, batch.times[:, None].expand(-1, n), batch.cameras.select(slice(n)))
+
+
+def render_loss(
+    splats: Gaussians, batch: ObjectBatch, settings: DsplatsSettings, perceptual: Perceptual | None = None
+) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
+    """The loss of splats against all views of a batch, and the plain squared error of each object's colours in [0, 1].
+
+    w(t) (|rgb|^2 + alpha |opacity|^2), and LPIPS where there is little noise or all views are given.
+    """
+    rendering = draw(splats, batch.cameras)
+    seen = to_pictures(rendering)
+    error = ((seen - batch.pictures) / 2).square().flatten(1).mean(1)
+    opacity = (rendering.alpha - batch.alpha).square().flatten(1).mean(1)
+    weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(error)
+    weight = torch.where(batch.given.all(1), 1.0, weight / weight.mean() if weight.ndim else weight)
+    loss = (weight * (error + settings.alpha * opacity)).mean()
+    if perceptual is not None and settings.perceptual:
+        counts = batch.given.all(1) | (batch.times < settings.perceptual_below)
+        if bool(counts.any()):
+            distance = perceptual(seen[counts].flatten(0, 1).clamp(-1, 1), batch.pictures[counts].flatten(0, 1))
+            loss = loss + settings.perceptual * distance.mean() * counts.float().mean()
+    return loss, error.detach()
+
+
+def psnr(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Decibels of squared errors of pictures in [0, 1], at most 40."""
+    return (-10 * error.clamp_min(1e-12).log10()).clamp(max=CAP)
+
+
+class DsplatsTraining(pl.LightningModule):
+    """One optimiser over one loss; the moving average of the weights is what is measured and exported.
+
+    Args:
+        settings: of the training.
+        perceptual: LPIPS, if its weight is above 0.
+    """
+
+    def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.network = MultiviewNetwork(settings.network)
+        self.average = Average(self.network, settings.average)
+        self._perceptual, self._bins = (perceptual,), NoiseBins()  # in a tuple: its weights belong to no checkpoint
+
+    def training_step(self, batch: ObjectBatch, index: int) -> Tensor:
+        """The loss of one batch."""
+        splats = self.network(network_views(batch))
+        loss, error = render_loss(splats, batch, self.settings, self._perceptual[0])
+        if not bool(torch.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss is {float(loss)} at step {self.global_step}; lower --rate, or resume from an earlier checkpoint"
+            )
+        kind = "given" if bool(batch.given.all()) else "noised"
+        self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": psnr(error).mean()})
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: ObjectBatch, index: int) -> None:
+        """The average follows."""
+        self.average.update(self.network)
+
+    def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> None:
+        """PSNR of views that were not given, by objects: one step from one view, and with noise by its level."""
+        n = batch.given.shape[1]
+        splats = self.average.network(network_views(batch))
+        error = ((to_pictures(draw(splats, batch.cameras)).clamp(-1, 1) - batch.pictures) / 2).square().flatten(2).mean(2)
+        if n == 1:
+            self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
+        else:
+            self._bins.add(PATH(batch.times.double().cpu()), error.mean(1))
+
+    def on_validation_epoch_end(self) -> None:
+        """The PSNR of each level of noise."""
+        for low, error, count in zip(self._bins.edges.tolist(), self._bins.means().tolist(), self._bins.counts.tolist(), strict=False):
+            if count:
+                self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(error))), sync_dist=True)
+        self._bins = NoiseBins()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.settings.decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, self.settings.rate, betas=(0.9, 0.98))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """Share of the highest learning rate."""
+        done = min(1.0, step / self.settings.steps)
+        return min(1.0, (step + 1) / RISE) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)

@@ -1,0 +1,63 @@
+"""The settings of training. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass, field
+
+from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.ranges import check_choices, check_ranges
+
+WEIGHTS = ("uniform", "snr", "min_snr", "velocity", "v")
+
+
+@dataclass(frozen=True)
+class DsplatsSettings:
+    """Training of a multiview network.
+
+    Attributes:
+        network: its shapes.
+        steps: of optimisation.
+        objects: of a step in which one given view is reconstructed, over all devices.
+        joint_objects: of a step with noised views, over all devices.
+        views: of an object in a step with noised views.
+        targets: further views that the splats are compared with.
+        joint: share of the steps that have noised views, once they begin.
+        warmup: share of all steps before noised views begin.
+        rate: highest learning rate.
+        decay: of the weights.
+        clip: norm that gradients are scaled down to.
+        average: decay of the moving average of the weights, which is what counts at the end.
+        alpha: weight of the squared error of opacity.
+        perceptual: weight of LPIPS; 0 leaves it out.
+        perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, renders are means of what can be.
+        weight: of the error of noised steps: uniform, snr, min_snr, velocity or v.
+        balance: how much more often objects of rare tiers come than their number says, from 0 (not) to 1 (all tiers alike).
+        holdout: training objects that are kept for measuring.
+        check: steps between two measurements.
+        seed: of all randomness.
+    """
+
+    network: MultiviewSettings = field(default_factory=MultiviewSettings)
+    steps: int = 14_000
+    objects: int = 24
+    joint_objects: int = 8
+    views: int = 4
+    targets: int = 3
+    joint: float = 0.4
+    warmup: float = 0.3
+    rate: float = 1e-3
+    decay: float = 0.02
+    clip: float = 1.0
+    average: float = 0.999
+    alpha: float = 0.3
+    perceptual: float = 0.0
+    perceptual_below: float = 0.5
+    weight: str = "uniform"
+    balance: float = 0.3
+    holdout: int = 96
+    check: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choices(self, weight=WEIGHTS)
+        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below"), (0.0, 1.0))
+        check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
+        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), alpha=(0, 100), perceptual=(0, 100), check=(1, 10**8))

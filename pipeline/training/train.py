@@ -1,0 +1,76 @@
+"""From a rendered set to weights: the trainings of the priors."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from gen3d.errors import BadInput
+from gen3d.pipeline.configuration import as_yaml
+from gen3d.pipeline.objects.object_set import ObjectSet
+from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.training.data import DsplatsData
+from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
+from gen3d.pipeline.training.run import Reporter, TrainingJob, run
+from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.priors.multiview.weights import save_network
+from gen3d.priors.perceptual import load_lpips
+
+WEIGHTS = "dsplats.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training made.
+
+    Attributes:
+        weights: file of the averaged network.
+        seconds: of this run.
+        figures: measured at the end, dB.
+    """
+
+    weights: Path
+    seconds: float
+    figures: dict[str, float]
+
+
+def train_dsplats(folder: str | Path, settings: DsplatsSettings, job: TrainingJob, progress: Progress) -> Trained:
+    """Train a multiview network on the training split of a set but for its hold-out.
+
+    Args:
+        folder: of the set, whose pictures have the network's size.
+        settings: of the training; written beside the weights.
+        job: where and how it runs.
+        progress: told of every step.
+
+    Raises:
+        BadInput: the set is not there, or of another size.
+    """
+    began = time.monotonic()
+    objects = ObjectSet(folder)
+    if (size := objects.manifest.settings.size) != settings.network.size:
+        raise BadInput(f"{folder} has pictures of {size} pixels and the network takes {settings.network.size}; say --network.size {size}")
+    job.out.mkdir(parents=True, exist_ok=True)
+    (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
+    pl.seed_everything(settings.seed, verbose=False)
+    module = DsplatsTraining(settings, _perceptual(settings))
+    metrics = run(module, DsplatsData(objects, settings), job, [Reporter(progress, job)])
+    progress.finish()
+    save_network(module.average.network, job.out / WEIGHTS)
+    return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
+
+
+def _perceptual(settings: DsplatsSettings) -> Perceptual | None:
+    """LPIPS of pictures in [-1, 1], channels first; None where it has no weight."""
+    if not settings.perceptual:
+        return None
+    lpips = load_lpips("alex")
+
+    def distance(one: Tensor, other: Tensor) -> Tensor:
+        lpips.to(one.device)
+        found: Tensor = lpips(*((each.movedim(1, -1) + 1) / 2 for each in (one, other)))
+        return found
+
+    return distance

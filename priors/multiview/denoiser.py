@@ -1,0 +1,58 @@
+"""A denoiser whose expected clean views are renders of splats, so that all views agree (DSplats, DiffusionGS)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gen3d.priors.multiview.network import Views
+from gen3d.priors.samplers.coefficients import Coef
+from gen3d.priors.samplers.paths import Cosine, Path
+from gen3d.priors.samplers.predictions import Prediction, implied_eps, on_path
+from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.rendering import Rendering, rasterize
+
+PATH: Path = Cosine()  # that the networks are trained on
+
+
+@dataclass(frozen=True)
+class SplatDenoiser:
+    """Noised views to the splats behind them; `aux` of every prediction are the splats.
+
+    Attributes:
+        network: views and a condition to splats.
+        cameras: of the views `[b, v]`.
+        given: views that are known `[b, v]`.
+        pictures: what is known, colours over white in [-1, 1], `[b, v, 3, h, w]`; anything in views that are not given.
+        alpha: opacity of what is known `[b, v, h, w]`.
+    """
+
+    network: Callable[[Views, Any], Gaussians]
+    cameras: Cameras
+    given: Bool[Tensor, "b v"]
+    pictures: Float[Tensor, "b v 3 h w"]
+    alpha: Float[Tensor, "b v h w"]
+
+    def __call__(self, x: Float[Tensor, "b v 3 h w"], c: Coef, condition: Any = None) -> Prediction:
+        """See `Denoiser`; given views come out as they are, whatever is in their place in x."""
+        state, own = on_path(PATH, x, c)
+        known = self.given[:, :, None, None, None]
+        times = torch.as_tensor(own.t, dtype=torch.float32).to(x.device).expand(self.given.shape)
+        views = Views(torch.where(known, self.pictures, state), self.alpha, self.given, times, self.cameras)
+        splats = self.network(views, condition)
+        x0 = torch.where(known, self.pictures, to_pictures(draw(splats, self.cameras)).to(x))
+        return Prediction(x0, implied_eps(x, x0, c), splats)
+
+
+def draw(splats: Gaussians, cameras: Cameras) -> Rendering:
+    """Splats over white."""
+    return rasterize(splats, cameras, background=torch.ones(3))
+
+
+def to_pictures(rendering: Rendering) -> Float[Tensor, "b v 3 h w"]:
+    """Colours as networks see them: channels first, in [-1, 1] where they are not brighter than white."""
+    return rendering.rgb.movedim(-1, -3) * 2 - 1

@@ -1,0 +1,49 @@
+"""The shapes of multiview networks. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass
+
+from gen3d.ranges import check_choices, check_ranges
+
+HEADS = ("layers", "lgm", "splatter", "gs-lrm", "diffusiongs", "diffsplat")
+
+
+@dataclass(frozen=True)
+class MultiviewSettings:
+    """A U-Net over views and the head that turns its features into splats.
+
+    Attributes:
+        size: width and height of the views in pixels.
+        patch: pixels along a cell, the finest grid of the network; splats are anchored at cells.
+        channels: of the levels of the U-Net, each half as wide as the one before.
+        attention: levels, counted from the coarsest, whose blocks have attention over all views.
+        depth: residual blocks of a level.
+        heads: of attention.
+        groups: of group normalisation; divides all channels.
+        text: width of the tokens that cross-attention reads.
+        head: how numbers become splats, see `splat_head`.
+        layers: splats of a cell.
+    """
+
+    size: int = 64
+    patch: int = 2
+    channels: tuple[int, ...] = (48, 96, 192)
+    attention: int = 1
+    depth: int = 1
+    heads: int = 4
+    groups: int = 16
+    text: int = 32
+    head: str = "layers"
+    layers: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists
+        check_choices(self, head=HEADS)
+        check_ranges(self, size=(16, 1024), patch=(1, 16), depth=(1, 4), heads=(1, 64), groups=(1, 64), text=(1, 4096), layers=(1, 64))
+        grid = self.size / self.patch / 2 ** (len(self.channels) - 1)
+        if grid != int(grid) or any(width % self.groups or width % self.heads for width in self.channels):
+            raise ValueError(
+                f"views of {self.size} pixels in cells of {self.patch} do not halve {len(self.channels) - 1} times, "
+                f"or {self.groups} groups or {self.heads} heads do not divide the channels {self.channels}; choose multiples"
+            )
+        if not 0 <= self.attention <= len(self.channels):
+            raise ValueError(f"attention is {self.attention}; there are {len(self.channels)} levels")

@@ -1,0 +1,62 @@
+"""A rendered set of a few pictures, made without a renderer."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gen3d.pipeline.objects.views import ObjectViews, object_cameras
+from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.priors.multiview.settings import MultiviewSettings
+
+TINY = DsplatsSettings(
+    network=MultiviewSettings(size=16, channels=(16, 32), groups=8, heads=2, layers=2, text=8),
+    steps=6,
+    objects=4,
+    joint_objects=2,
+    targets=2,
+    warmup=0.0,
+    joint=0.5,
+    holdout=2,
+    check=3,
+)
+
+
+class Pictures:
+    """What training asks of an `ObjectSet`: balls of a colour on a transparent ground."""
+
+    def __init__(self, names, tiers=None):
+        self.names = list(names)
+        self.records = tuple(_Record(name, (tiers or {}).get(name, "scan")) for name in self.names)
+        self.folder, self.manifest = None, None
+
+    def __len__(self):
+        return len(self.names)
+
+    def read(self, number, views=None):
+        azimuths = [45.0 * i for i in range(8)] + [10.0, 100.0, 200.0, 300.0]
+        elevations = [20.0] * 8 + [0.0, 60.0, -5.0, 40.0]
+        cameras = object_cameras(azimuths, elevations, 16)
+        y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
+        alpha = ((x**2 + y**2) < 30).float().expand(12, 16, 16)
+        color = torch.rand(12, 1, 1, 3, generator=torch.Generator().manual_seed(hash(self.names[number]) % 1000))
+        rgb = color * alpha[..., None]
+        every = ObjectViews(cameras, rgb, alpha)
+        if views is None:
+            return every
+        return replace(every, cameras=cameras.select(list(views)), rgb=rgb[list(views)], alpha=alpha[list(views)])
+
+
+class _Record:
+    def __init__(self, name, tier):
+        self.id, self.tier = name, tier
+
+
+@pytest.fixture
+def tiny():
+    return TINY
+
+
+@pytest.fixture
+def pictures():
+    return Pictures(f"object {i}" for i in range(9))

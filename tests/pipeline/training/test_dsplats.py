@@ -1,0 +1,119 @@
+"""Training: losses, figures, averages; two processes are one; a run goes on where it stopped."""
+
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from gen3d.pipeline.training.average import Average
+from gen3d.pipeline.training.batches import StepBatches, joined
+from gen3d.pipeline.training.data import checked
+from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, psnr, render_loss
+from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.priors.multiview.denoiser import PATH
+
+
+class Steps(pl.LightningDataModule):
+    """The batches of a set that is no folder."""
+
+    def __init__(self, objects, settings):
+        super().__init__()
+        self.objects, self.settings = objects, settings
+
+    def train_dataloader(self):
+        batches = StepBatches(self.objects, self.settings)
+        return torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(self.trainer.global_step, self.settings.steps))
+
+    def val_dataloader(self):
+        parts = [[joined([checked(self.objects, i, noised=noised) for i in range(2)])] for noised in (0, 3)]
+        return [torch.utils.data.DataLoader(part, batch_size=None) for part in parts]
+
+
+def trained(pictures, settings, out, **changes):
+    pl.seed_everything(0, verbose=False)
+    module = DsplatsTraining(settings)
+    run(
+        module,
+        Steps(pictures, settings),
+        TrainingJob(out, settings.steps, check=settings.check, accelerator="cpu", precision="32-true", **changes),
+    )
+    return module
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.network.parameters()])
+
+
+def test_noise_is_that_of_the_time(pictures, tiny):
+    batch = StepBatches(pictures, replace(tiny, joint=1.0))[0]
+    views = network_views(batch)
+    given = batch.given[:, :, None, None, None].expand_as(views.pictures)
+    assert torch.equal(views.pictures[given], batch.pictures[:, :4][given])
+    c = PATH(float(batch.times[1]))
+    expected = c.alpha * batch.pictures[1, 3] + c.sigma * batch.noise[1, 3]
+    if not batch.given[1, 3]:
+        assert torch.allclose(views.pictures[1, 3], expected, atol=1e-5)
+    assert views.cameras.shape == (2, 4)
+
+
+def test_the_loss_falls_and_has_gradients_everywhere(pictures, tiny):
+    torch.manual_seed(0)
+    module, batch = DsplatsTraining(tiny), StepBatches(pictures, replace(tiny, joint=1.0))[0]
+    optimizer = torch.optim.Adam(module.network.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        loss, _ = render_loss(module.network(network_views(batch)), batch, tiny)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.network.parameters())
+
+
+def test_perceptual_distance_counts_where_there_is_little_noise(pictures, tiny):
+    asked = []
+
+    def distance(one, other):
+        asked.append(len(one))
+        return (one - other).abs().flatten(1).mean(1)
+
+    settings = replace(tiny, joint=1.0, perceptual=1.0, perceptual_below=0.0)
+    batch = replace(StepBatches(pictures, settings)[0], given=torch.tensor([[True] * 4, [True, False, False, False]]))
+    splats = DsplatsTraining(settings).network(network_views(batch))
+    plain, _ = render_loss(splats, batch, replace(settings, perceptual=0.0))
+    full, _ = render_loss(splats, batch, settings, distance)
+    assert asked == [6]
+    assert full > plain
+
+
+def test_decibels_are_capped():
+    assert psnr(torch.tensor([0.01, 0.0])).tolist() == pytest.approx([20.0, 40.0])
+
+
+def test_the_average_follows():
+    net = torch.nn.Linear(1, 1, bias=False)
+    average = Average(net, 0.5)
+    with torch.no_grad():
+        net.weight += 1.0
+    before = average.network.weight.item()
+    for _ in range(30):
+        average.update(net)
+    assert average.network.weight.item() == pytest.approx(net.weight.item(), abs=1e-3)
+    assert average.network.weight.item() != before
+    assert not average.network.weight.requires_grad
+
+
+def test_a_run_trains_checks_and_goes_on(pictures, tiny, tmp_path):
+    whole = trained(pictures, tiny, tmp_path / "whole")
+    halfway = replace(tiny, steps=6)
+    pl.seed_everything(0, verbose=False)
+    first = DsplatsTraining(halfway)
+    run(first, Steps(pictures, halfway), TrainingJob(tmp_path / "cut", 3, check=3, accelerator="cpu", precision="32-true"))
+    assert (tmp_path / "cut" / "last.ckpt").is_file()
+    second = trained(pictures, halfway, tmp_path / "cut")
+    assert torch.allclose(weights(second), weights(whole), atol=1e-6)
+    assert int(second.average.steps) == 6
+    log = (tmp_path / "whole" / "logs" / "metrics.csv").read_text()
+    assert "check/psnr" in log.splitlines()[0]

@@ -1,0 +1,56 @@
+"""Networks as files."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from scenes import TINY, some_views
+
+from gen3d.errors import BadInput
+from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.weights import load_network, quantised, save_network
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    made = MultiviewNetwork(TINY)
+    torch.nn.init.normal_(made.unet.conv_out.weight, std=0.1)
+    return made.eval()
+
+
+@pytest.mark.parametrize(("bits", "error"), [(16, 2e-3), (8, 0.05)])
+def test_a_network_comes_back(network, tmp_path, bits, error):
+    save_network(network, tmp_path / "net.safetensors", bits=bits)
+    again = load_network(tmp_path / "net.safetensors")
+    assert again.settings == TINY
+    assert not again.training
+    views = some_views(1, 2)
+    with torch.no_grad():
+        assert (again(views).means - network(views).means).abs().max() < error
+    count = sum(p.numel() for p in network.parameters())
+    assert (tmp_path / "net.safetensors").stat().st_size < count * bits / 8 * 1.2 + 40_000
+
+
+def test_rows_keep_their_own_precision():
+    value = torch.tensor([[1.0, -0.5, 0.3], [1e-4, -2e-4, 0.0]])
+    numbers, step = quantised(value)
+    assert numbers.dtype == torch.int8
+    assert (numbers.float() * step.float()[:, None] - value).abs().amax(1).tolist() == pytest.approx([0, 0], abs=5e-3)
+    assert numbers[1, 1] == -127
+
+
+def test_other_files_are_told_apart(network, tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(BadInput, match="is not a multiview network of gen3d"):
+        load_network(tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(BadInput, match="cannot be read as a multiview network"):
+        load_network(tmp_path / "text.safetensors")
+    told = {"format": "gen3d-multiview-1", "settings": json.dumps({"size": 16, "unknown": 3})}
+    save_file({"a": torch.zeros(1)}, tmp_path / "strange.safetensors", told)
+    with pytest.raises(BadInput, match="train it again"):
+        load_network(tmp_path / "strange.safetensors")
+    with pytest.raises(ValueError, match="weights of 4 bits"):
+        save_network(network, tmp_path / "x.safetensors", bits=4)
