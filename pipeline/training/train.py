@@ -15,6 +15,7 @@ from gen3d.pipeline.training.data import DsplatsData
 from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
 from gen3d.pipeline.training.run import Reporter, TrainingJob, run
 from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.weights import save_network
 from gen3d.priors.perceptual import load_lpips
 
@@ -58,7 +59,9 @@ def train_dsplats(folder: str | Path, settings: DsplatsSettings, job: TrainingJo
     module = DsplatsTraining(settings, _perceptual(settings))
     metrics = run(module, DsplatsData(objects, settings), job, [Reporter(progress, job)])
     progress.finish()
-    save_network(module.average.network, job.out / WEIGHTS)
+    averaged = module.average.network
+    assert isinstance(averaged, MultiviewNetwork)
+    save_network(averaged, job.out / WEIGHTS)
     return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
 
 

@@ -54,9 +54,10 @@ def splat_head(name: str) -> Head:
 
 def to_gaussians(raw: Raw, cells: Cells, head: Head) -> Gaussians:
     """The splats of all cells, `[b, c k]`, in float32: half precision would move them by pixels."""
-    means, scales, quats, opacities, rgb = head(raw.float(), cells)
-    flat = (part.flatten(1, 2) for part in (means, scales.clamp_min(SMALLEST), functional.normalize(quats, dim=-1, eps=1e-6)))
-    return Gaussians(*flat, opacities.flatten(1, 2), rgb_to_sh0(rgb.flatten(1, 2))[..., None, :])
+    parts = (part.flatten(1, 2) for part in head(raw.float(), cells))
+    means, scales, quats, opacities, rgb = parts
+    quats = functional.normalize(quats, dim=-1, eps=1e-6)
+    return Gaussians(means, scales.clamp_min(SMALLEST), quats, opacities, rgb_to_sh0(rgb)[..., None, :])
 
 
 def layers(raw: Raw, cells: Cells) -> Parts:

@@ -53,7 +53,7 @@ class MultiviewNetwork(nn.Module):
     def __init__(self, settings: MultiviewSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.unet = UNet2DConditionModel(**unet_config(settings))
+        self.unet: Any = UNet2DConditionModel(**unet_config(settings))
         self.unet.set_attn_processor(MultiviewProcessor())
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
