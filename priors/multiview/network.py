@@ -53,10 +53,11 @@ class MultiviewNetwork(nn.Module):
     def __init__(self, settings: MultiviewSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.unet: Any = UNet2DConditionModel(**unet_config(settings))
-        self.unet.set_attn_processor(MultiviewProcessor())
-        nn.init.zeros_(self.unet.conv_out.weight)
-        nn.init.zeros_(self.unet.conv_out.bias)
+        unet: Any = UNet2DConditionModel(**unet_config(settings))
+        unet.set_attn_processor(MultiviewProcessor())
+        nn.init.zeros_(unet.conv_out.weight)
+        nn.init.zeros_(unet.conv_out.bias)
+        self.unet = unet
         self.absent = nn.Parameter(torch.zeros(1, 1, settings.text))  # the token that stands for no condition
 
     def forward(self, views: Views, condition: Float[Tensor, "b n d"] | None = None) -> Gaussians:
