@@ -1,0 +1,106 @@
+"""From given views to splats: in one step, or by sampling the views that are missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gen3d.priors.multiview.denoiser import SplatDenoiser
+from gen3d.priors.multiview.network import MultiviewNetwork, Views
+from gen3d.priors.samplers.driver import Noise, Probe, Sampled, sample
+from gen3d.priors.samplers.grids import Grid, angular
+from gen3d.priors.samplers.paths import Cosine
+from gen3d.priors.samplers.predictions import Denoiser
+from gen3d.priors.samplers.solvers.momentum import Momentum
+from gen3d.priors.samplers.starts import from_noise
+from gen3d.priors.samplers.stepping import Solver
+from gen3d.renderers.cameras import Cameras, orbit
+from gen3d.renderers.gaussians import Gaussians
+
+
+@dataclass(frozen=True, slots=True)
+class GivenViews:
+    """What is known of objects, in the frame that the first view looks at from the front.
+
+    Attributes:
+        pictures: colours over white in [-1, 1], `[b, v, 3, h, w]`.
+        alpha: `[b, v, h, w]` in [0, 1].
+        cameras: `[b, v]`.
+    """
+
+    pictures: Float[Tensor, "b v 3 h w"]
+    alpha: Float[Tensor, "b v h w"]
+    cameras: Cameras
+
+
+def reconstruct(network: MultiviewNetwork, given: GivenViews, condition: Any = None) -> Gaussians:
+    """The splats of given views, in one evaluation; with one view the mean of all that it can be."""
+    b, v = given.alpha.shape[:2]
+    known = torch.ones(b, v, dtype=torch.bool, device=given.alpha.device)
+    return network(Views(given.pictures, given.alpha, known, torch.zeros_like(known, dtype=torch.float32), given.cameras), condition)
+
+
+def generate(
+    network: MultiviewNetwork,
+    given: GivenViews,
+    missing: Cameras,
+    noise: Noise,
+    condition: Any = None,
+    *,
+    steps: int = 8,
+    solver: Solver | None = None,
+    grid: Grid | None = None,
+    guided: Any = None,
+    probes: Sequence[Probe] = (),
+) -> Sampled:
+    """One of the objects that given views can show; its splats are `prediction.aux` of the result.
+
+    Args:
+        network: trained with so many views.
+        given: of each object; none at all with `v` = 0.
+        missing: further cameras `[b, m]` whose views are sampled.
+        noise: source of normal numbers; `per_sample` makes an object independent of its batch.
+        condition: of the network.
+        steps: evaluations of the network.
+        solver: `Momentum` of order two by velocity by default.
+        grid: on any path; `angular` on the cosine path by default.
+        guided: from the denoiser to one with guidance, such as `lambda d: CFG(d, 2.0)`.
+        probes: called at every evaluation.
+    """
+    b, v = given.alpha.shape[:2]
+    m, height, width = missing.shape[-1], *given.alpha.shape[-2:]
+    pictures = torch.cat([given.pictures, given.pictures.new_zeros(b, m, 3, height, width)], 1)
+    alpha = torch.cat([given.alpha, given.alpha.new_zeros(b, m, height, width)], 1)
+    known = (torch.arange(v + m, device=alpha.device) < v).expand(b, -1)
+    grid = grid or angular(Cosine(), steps)
+    denoiser: Denoiser = SplatDenoiser(network, beside(given.cameras, missing), known, pictures, alpha)
+    start = from_noise(grid, noise(pictures.shape).to(pictures))
+    wrapped = denoiser if guided is None else guided(denoiser)
+    return sample(wrapped, solver or Momentum(2.0, coordinate="velocity"), grid, start, condition, probes=probes, noise=noise)
+
+
+def around(given: Cameras, count: int, *, elevation: float, distance: float, fov: float) -> Cameras:
+    """Cameras evenly around the object beside the one in front, `[b, count]`.
+
+    Args:
+        given: of the views that are known `[b, v]`, of which the first looks from the front.
+        count: of further views.
+        elevation: degrees.
+        distance: from the origin.
+        fov: degrees.
+    """
+    azimuths = torch.arange(1, count + 1) * 360.0 / (count + 1)
+    ring = orbit(azimuths, torch.full((count,), elevation), radius=distance, fov=fov, width=given.width, height=given.height)
+    ring = ring.to(given.world_to_camera)
+    b = given.shape[0]
+    poses, matrices = (part.expand(b, *part.shape) for part in (ring.world_to_camera, ring.intrinsics))
+    return replace(ring, world_to_camera=poses, intrinsics=matrices)
+
+
+def beside(first: Cameras, second: Cameras) -> Cameras:
+    """The views of both, of the same size."""
+    poses, matrices = (torch.cat([getattr(first, name), getattr(second, name)], -3) for name in ("world_to_camera", "intrinsics"))
+    return replace(first, world_to_camera=poses, intrinsics=matrices)
