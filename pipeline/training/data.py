@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.training.batches import ObjectBatch, StepBatches, before, joined
@@ -40,6 +41,8 @@ class DsplatsData(pl.LightningDataModule):
         """Objects from one view, and with three noised views beside it; ranks take turns."""
         trainer = self.trainer
         assert trainer is not None
+        if len(self.kept) < trainer.world_size:
+            raise UsageError(f"the hold-out has {len(self.kept)} objects for {trainer.world_size} processes; keep more with --holdout")
         kept = self.kept.of_rank(trainer.global_rank, trainer.world_size)
         parts = [[checked(kept, i, noised=noised) for i in range(len(kept))] for noised in (0, self.settings.views - 1)]
         return [DataLoader(_grouped(each), batch_size=None) for each in parts]  # type: ignore[arg-type]  # a list is a dataset

@@ -1,0 +1,97 @@
+"""`gen3d train`: from a rendered set to weights, on one process and on two."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gen3d.priors.multiview.weights import load_network
+
+SMALL = [
+    *(
+        "--network.size=24",
+        "--network.channels=[16,32]",
+        "--network.groups=8",
+        "--network.heads=2",
+        "--network.layers=2",
+        "--network.text=8",
+    ),
+    *("--steps=4", "--objects=4", "--joint_objects=2", "--targets=2", "--warmup=0", "--joint=0.5", "--holdout=2", "--check=4"),
+    *("--accelerator=cpu", "--precision=32-true"),
+]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A set of five boxes."""
+    pytest.importorskip("embreex")
+    trimesh = pytest.importorskip("trimesh")
+    from gen3d.pipeline.objects.render_set import render_set
+    from gen3d.pipeline.objects.settings import RenderSettings
+    from gen3d.pipeline.progress import Silent
+
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "library").mkdir()
+    records = []
+    for i in range(5):
+        trimesh.creation.box((1.0, 0.5 + i / 3, 1.5)).export(folder / "library" / f"box{i}.ply")
+        told = {"caption": "a box", "colors": [], "category": "boxes", "attribution": "A", "licence": "CC0"}
+        records.append({"id": f"box{i}", "file": f"box{i}.ply", "tier": "scan", "split": "train", **told})
+    (folder / "library" / "manifest.json").write_text(json.dumps({"objects": records}))
+    render_set(folder / "library", folder / "set", RenderSettings(size=24, views=10), Silent(), workers=1)
+    return folder / "set"
+
+
+def weights(folder):
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.cat([value.flatten() for name, value in state.items() if name.startswith("network.")])
+
+
+def test_a_training_ends_with_weights_that_load(gen3d, rendered, tmp_path):
+    code, out, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, "--json", "-q")
+    facts = json.loads(out)
+    assert (code, facts["status"], facts["steps"]) == (0, "done", 4)
+    assert 0 < facts["check/psnr"] < 40
+    assert load_network(facts["weights"]).settings.channels == (16, 32)
+    assert "channels" in (tmp_path / "run" / "settings.yaml").read_text()
+    again, text, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, "-q")
+    assert again == 0
+    assert text.startswith("4 steps in 0.0 minutes: check/psnr ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--out", "x"], "needs --data"),
+        (["--data", "set"], "needs --out"),
+        (["--data", "nowhere", "--out", "x"], "holds no rendered set"),
+        (["--data", "x", "--out", "y", "--weight", "best"], "the setting weight is 'best'; choose one of uniform"),
+        (["--data", "x", "--out", "y", "--preset", "best"], "preset"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_told(gen3d, flags, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = gen3d("train", "dsplats", *flags)
+    assert code in (2, 6)
+    assert words in err
+
+
+def test_pictures_of_another_size_are_told(gen3d, rendered, tmp_path):
+    code, _, err = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"))
+    assert code == 6
+    assert "has pictures of 24 pixels and the network takes 64; say --network.size 24" in err
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(rendered, tmp_path):
+    """The same global batch over two processes gives the weights of one process."""
+    places = {name: tmp_path / name for name in ("one", "two")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, more in (("one", ["--devices=1"]), ("two", ["--devices=2", "--strategy=ddp"])):
+        command = [sys.executable, "-m", "gen3d", "train", "dsplats", "--data", rendered, "--out", places[name], *SMALL, *more, "-q"]
+        subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240)
+    one, two = (weights(place) for place in places.values())
+    assert torch.allclose(one, two, atol=2e-5)
