@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gen3d.errors import Gen3DError
 from gen3d.pipeline.configuration import override, read_layer
@@ -15,11 +15,12 @@ from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.transforms import are_cut_out, read_cameras
 from gen3d.pipeline.stages.settings import PhotosSettings
-from gen3d.pipeline.stages.state import PhotosState
+from gen3d.pipeline.stages.state import HasSplats
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import RasterSettings
 
 MESH = "mesh.glb"
+Splats = TypeVar("Splats", bound=HasSplats)
 POOR = 16.0  # dB: below, something is missing or wrong
 
 
@@ -33,7 +34,7 @@ class MakeMesh:
         self.settings = settings
         self.machine = machine
 
-    def run(self, state: PhotosState, progress: Progress) -> PhotosState:
+    def run(self, state: Splats, progress: Progress) -> Splats:
         """Extract, texture, write and check, unless the settings want no mesh."""
         if self.settings.method == "none":
             return state

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +19,7 @@ from gen3d.pipeline.paths import around_scene
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.scenes.scene import View, stacked_cameras
-from gen3d.pipeline.stages.state import PhotosState
+from gen3d.pipeline.stages.state import HasSplats, PhotosState
 from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.rendering import RasterSettings, Rendering, rasterize
@@ -29,6 +30,7 @@ LONGEST_SIDE = 768  # pixels, of the video
 LPIPS = f"lpips-{LPIPS_NET}"
 
 Draw = Callable[[Cameras], Rendering]
+Splats = TypeVar("Splats", bound=HasSplats)
 
 
 class Export:
@@ -39,7 +41,7 @@ class Export:
     def __init__(self, run: Run) -> None:
         self.results = run
 
-    def run(self, state: PhotosState, progress: Progress) -> PhotosState:
+    def run(self, state: Splats, progress: Progress) -> Splats:
         """Write the splats."""
         facts = Asset(state.fitted).save(self.results.exports / "model.ply")
         if facts.dropped:

@@ -9,6 +9,37 @@ from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 
 @dataclass(frozen=True)
+class ImageSettings:
+    """`gen3d image`: a picture of an object becomes splats.
+
+    Attributes:
+        mode: sampled draws one of the objects that the picture can show; one-step takes the mean of them, blurred where nothing is seen.
+        steps: evaluations of the network for a sample.
+        seeds: samples, of which the best is kept.
+        seed: the only source of randomness.
+        elevation: degrees above the horizon that the picture was taken from.
+        weights: a file that gen3d train dsplats wrote; the shipped ones when empty.
+        device: auto, cpu or cuda.
+        backend: rasterizer: auto, gsplat, native or reference.
+        mesh: the textured mesh that is made of the result; method none makes none.
+    """
+
+    mode: str = "sampled"
+    steps: int = 8
+    seeds: int = 1
+    seed: int = 0
+    elevation: float = 20.0
+    weights: str = ""
+    device: str = "auto"
+    backend: str = "auto"
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+
+    def __post_init__(self) -> None:
+        check_choices(self, mode=("sampled", "one-step"), device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
+        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0))
+
+
+@dataclass(frozen=True)
 class PhotosSettings:
     """`gen3d photos`: a folder of photos with cameras becomes splats.
 

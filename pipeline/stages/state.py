@@ -1,9 +1,20 @@
 """What the stages of a job hand on."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from gen3d.pipeline.scenes.scene import Scene
+from gen3d.pipeline.stages.picture import Prepared
 from gen3d.renderers.gaussians import Gaussians
+
+
+class HasSplats(Protocol):
+    """A state whose splats are there."""
+
+    @property
+    def fitted(self) -> Gaussians:
+        """The splats."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +35,30 @@ class PhotosState:
         if self.gaussians is None:
             raise ValueError("there are no splats yet; the stage fit comes first")
         return self.gaussians
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """The state of `image_to_3d`.
+
+    Attributes:
+        prepared: the picture, cut out and framed; None before.
+        samples: splats of all samples, the best first; empty before they are made.
+    """
+
+    prepared: Prepared | None = None
+    samples: tuple[Gaussians, ...] = ()
+
+    @property
+    def fitted(self) -> Gaussians:
+        """The best sample."""
+        if not self.samples:
+            raise ValueError("there are no splats yet; the stage generate comes first")
+        return self.samples[0]
+
+    @property
+    def ready(self) -> Prepared:
+        """The picture, after it was prepared."""
+        if self.prepared is None:
+            raise ValueError("there is no picture yet; the stage prepare comes first")
+        return self.prepared

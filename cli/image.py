@@ -1,0 +1,40 @@
+"""`gen3d image`: a picture of an object becomes splats and a mesh."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.report import Report
+from gen3d.cli.runs import recording, run_report
+from gen3d.errors import BadInput
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.settings import ImageSettings
+
+SMALLER = "--seeds 1 or --mesh.method none"
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("picture", "one object, on a transparent or plain background")
+    parser.add_run()
+    parser.flags.add_argument("--mask", type=str, help="a picture that is white where the object is")
+    parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
+    parser.add_settings(ImageSettings, presets=True)
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Run the job."""
+    files = [Path(each) for each in (options.picture, options.mask) if each is not None]
+    for file in files:
+        if not file.is_file():
+            raise BadInput(f"{file} {'is not a file' if file.exists() else 'does not exist'}; give a picture")
+    settings = options.settings
+    if options.no_mesh:
+        settings = replace(settings, mesh=replace(settings.mesh, method="none"))
+    from gen3d.pipeline.stages.image import image_to_3d
+
+    run = Run.create(options.out, "image", settings, inputs=[file.resolve() for file in files], overwrite=options.overwrite)
+    with recording(run, quiet=options.quiet) as progress:
+        image_to_3d(files[0], settings, run, progress, mask=options.mask)
+    return run_report(run)

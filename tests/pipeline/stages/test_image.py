@@ -1,0 +1,113 @@
+"""A picture becomes splats, by a tiny network that has learned nothing."""
+
+import json
+
+import pytest
+import torch
+
+from gen3d.errors import BadInput, MissingWeights
+from gen3d.pipeline.formats.images import write_image
+from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.generate import normalised, shipped_network
+from gen3d.pipeline.stages.image import image_to_3d
+from gen3d.pipeline.stages.settings import ImageSettings
+from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.multiview.weights import save_network
+from gen3d.renderers.gaussians import Gaussians
+
+NONE = MeshSettings(method="none")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = MultiviewNetwork(MultiviewSettings(size=16, channels=(16, 32), groups=8, heads=2, layers=2, text=8))
+    torch.nn.init.normal_(network.unet.conv_out.weight, std=0.2)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_network(network, path)
+    return str(path)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A red ball on a transparent ground."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 60), torch.linspace(-1, 1, 80), indexing="ij")
+    ball = (x**2 + y**2 < 0.3).float()[..., None]
+    write_image(tmp_path / "ball.png", torch.cat([0.8 * ball, 0.1 * ball, 0.1 * ball, ball], -1))
+    return tmp_path / "ball.png"
+
+
+def made(picture, settings, out, **more):
+    with Run.create(out, "image", settings, inputs=[picture]) as run:
+        asset = image_to_3d(picture, settings, run, **more)
+    return asset, run
+
+
+def test_a_picture_becomes_splats_and_previews(picture, weights, tmp_path):
+    asset, run = made(picture, ImageSettings(weights=weights, steps=2, mesh=NONE), tmp_path / "run")
+    assert asset.gaussians.count == 4 * 64 * 2
+    assert {path.name for path in run.previews.iterdir()} == {"mask.png", "contact_sheet.png"}
+    assert (run.exports / "model.ply").stat().st_size > 1000
+    assert run.manifest.status == "done"
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics["splats"] == 512
+    assert 3 < metrics["input_psnr"] < 40
+
+
+def test_seeds_are_reproducible_and_differ(picture, weights, tmp_path):
+    def means(seed, name):
+        return made(picture, ImageSettings(weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / name)[0].gaussians.means
+
+    assert torch.equal(means(1, "a"), means(1, "b"))
+    assert not torch.equal(means(1, "c"), means(2, "d"))
+
+
+def test_the_best_of_some_samples_comes_first(picture, weights, tmp_path):
+    several, run = made(picture, ImageSettings(weights=weights, steps=2, seeds=3, mesh=NONE), tmp_path / "run")
+    alone = [
+        made(picture, ImageSettings(weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / str(seed))[0].gaussians.means
+        for seed in range(3)
+    ]
+    assert sum(torch.allclose(several.gaussians.means, means, atol=1e-5) for means in alone) == 1
+    from gen3d.pipeline.formats.images import read_image
+
+    assert read_image(run.previews / "contact_sheet.png")[0].shape[:2] == (3 * 256, 6 * 256)
+
+
+def test_one_step_has_no_chance(picture, weights, tmp_path):
+    settings = ImageSettings(weights=weights, mode="one-step", mesh=NONE)
+    first, _ = made(picture, settings, tmp_path / "a")
+    assert first.gaussians.count == 64 * 2
+
+
+def test_a_mask_may_be_given(picture, weights, tmp_path):
+    square = torch.zeros(60, 80, 3)
+    square[20:40, 30:50] = 1
+    write_image(tmp_path / "mask.png", square)
+    settings = ImageSettings(weights=weights, mode="one-step", mesh=NONE)
+    with_mask, _ = made(picture, settings, tmp_path / "a", mask=tmp_path / "mask.png")
+    without, _ = made(picture, settings, tmp_path / "b")
+    assert not torch.equal(with_mask.gaussians.means, without.gaussians.means)
+
+
+def test_objects_leave_with_a_longest_side_of_one():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(5000, 3, generator=generator) * torch.tensor([0.2, 0.5, 0.1]) + 3
+    splats = Gaussians(
+        means, torch.full((5000, 3), 0.01), torch.tensor([1.0, 0, 0, 0]).expand(5000, 4), torch.ones(5000), torch.zeros(5000, 1, 3)
+    )
+    placed = normalised(splats)
+    extent = placed.means.amax(0) - placed.means.amin(0)
+    assert float(extent.max()) == pytest.approx(1.0, abs=0.06)
+    assert placed.means.mean(0).abs().max() < 0.03
+    assert float(placed.scales[0, 0] / splats.scales[0, 0]) == pytest.approx(float(extent[1] / 0.5), rel=0.02)
+
+
+def test_missing_weights_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("gen3d.pipeline.stages.generate.SHIPPED", "absent.safetensors")
+    with pytest.raises(MissingWeights, match=r"this build has no absent\.safetensors; train one"):
+        shipped_network("")
+    with pytest.raises(BadInput, match="cannot be read as a multiview network"):
+        shipped_network(str(tmp_path / "nothing.safetensors"))
