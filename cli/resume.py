@@ -12,7 +12,10 @@ from gen3d.pipeline.run import Run
 
 SMALLER = f"a new run with {photos.SMALLER}"
 # The function `(run, progress)` that continues a job, by the verb that began it; it checks the inputs.
-RESUME = {"photos": ("gen3d.pipeline.stages.photos", "resume_photos")}
+RESUME = {
+    "image": ("gen3d.pipeline.stages.image", "resume_image"),
+    "photos": ("gen3d.pipeline.stages.photos", "resume_photos"),
+}
 
 
 def configure(parser: Parser) -> None:

@@ -73,11 +73,11 @@ class Generate:
         given = GivenViews(ready.picture[None, None].to(self.device), ready.alpha[None, None].to(self.device), camera)
         progress.start(self.name, settings.seeds)
         if settings.mode == "one-step":
-            samples, scores = [reconstruct(self.network, given)], []
+            samples, answers = [reconstruct(self.network, given)], [[0.0]]
         else:
-            samples, scores = self._sampled(given, progress)
+            samples, answers = self._sampled(given, progress)
         progress.finish()
-        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in scores))
+        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in answers))
         seen = ((to_pictures(draw(samples[order[0]], camera)).clamp(-1, 1) - given.pictures) / 2).square().mean()
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
         return replace(state, samples=tuple(normalised(unbatched(samples[i]).to("cpu")) for i in order))

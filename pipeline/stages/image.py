@@ -57,3 +57,14 @@ def image_to_3d(
     ]
     state = run_chain(stages, ImageState(), run, progress)
     return Asset(state.fitted, provenance={"verb": "image", "run": str(run.folder), "seed": settings.seed})
+
+
+def resume_image(run: Run, progress: Progress) -> Asset:
+    """Continue a run of `image_to_3d`, which takes seconds, from its beginning.
+
+    Raises:
+        BadInput: the picture or its mask has changed since.
+    """
+    run.check_inputs()
+    picture, *masks = run.manifest.inputs
+    return image_to_3d(picture, run.settings(ImageSettings), run, progress, mask=masks[0] if masks else None)

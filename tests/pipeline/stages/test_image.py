@@ -8,9 +8,10 @@ import torch
 from gen3d.errors import BadInput, MissingWeights
 from gen3d.pipeline.formats.images import write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.generate import normalised, shipped_network
-from gen3d.pipeline.stages.image import image_to_3d
+from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
@@ -90,6 +91,19 @@ def test_a_mask_may_be_given(picture, weights, tmp_path):
     with_mask, _ = made(picture, settings, tmp_path / "a", mask=tmp_path / "mask.png")
     without, _ = made(picture, settings, tmp_path / "b")
     assert not torch.equal(with_mask.gaussians.means, without.gaussians.means)
+
+
+def test_a_run_that_was_cut_off_is_done_again(picture, weights, tmp_path, monkeypatch):
+    settings = ImageSettings(weights=weights, steps=2, mesh=NONE)
+    with monkeypatch.context() as patch:
+        patch.setattr("gen3d.pipeline.stages.generate.Generate.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            made(picture, settings, tmp_path / "run")
+    again = Run.open(tmp_path / "run")
+    assert again.manifest.status == "interrupted"
+    with again:
+        asset = resume_image(again, Silent())
+    assert torch.equal(asset.gaussians.means, made(picture, settings, tmp_path / "whole")[0].gaussians.means)
 
 
 def test_objects_leave_with_a_longest_side_of_one():
