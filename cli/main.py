@@ -20,6 +20,7 @@ from gen3d.pipeline.configuration import as_yaml, did_you_mean
 # Each verb is a module with `configure(parser)` and `execute(options) -> Report`; it imports heavy packages in `execute`.
 # Its `SMALLER`, if it has one, are the flags that lower its memory.
 VERBS: dict[str, tuple[str, str]] = {
+    "image": ("gen3d.cli.image", "a picture of an object becomes splats and a mesh"),
     "photos": ("gen3d.cli.photos", "a folder of photos with cameras becomes splats"),
     "resume": ("gen3d.cli.resume", "continue a run that was cut off"),
     "mesh": ("gen3d.cli.mesh", "a textured mesh of a run or a splat file: GLB, OBJ, PLY, STL"),
@@ -27,6 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("gen3d.cli.export", "write splats in other formats and frames"),
     "info": ("gen3d.cli.info", "what is in a splat file, a mesh file or a run"),
     "eval": ("gen3d.cli.eval", "measure a run against photos that it has not seen"),
+    "data": ("gen3d.cli.data", "meshes become a multiview training set; what is in one"),
+    "train": ("gen3d.cli.train", "train a prior from a rendered set"),
     "models": ("gen3d.cli.models", "list, fetch and check pretrained weights"),
     "config": ("gen3d.cli.config", "list, show and compare presets"),
     "doctor": ("gen3d.cli.doctor", "what works on this machine, and how to mend the rest"),

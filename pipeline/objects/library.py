@@ -3,12 +3,27 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from gen3d.errors import BadInput
 from gen3d.files import read_json
 from gen3d.pipeline.formats.meshes import read_mesh
 from gen3d.renderers.mesh import Mesh
+
+
+class Sorted(Protocol):
+    """What is sorted by origin and by use."""
+
+    @property
+    def tier(self) -> str:
+        """Kind of origin."""
+
+    @property
+    def split(self) -> str:
+        """Train or test."""
+
+
+Entry = TypeVar("Entry", bound=Sorted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +83,8 @@ def read_library(folder: str | Path) -> tuple[ObjectEntry, ...]:
     return tuple(entries)
 
 
-def select(entries: tuple[ObjectEntry, ...], *, tier: str | None = None, split: str | None = None) -> tuple[ObjectEntry, ...]:
-    """The entries of one tier and one split; None takes all.
+def select(entries: tuple[Entry, ...], *, tier: str | None = None, split: str | None = None) -> tuple[Entry, ...]:
+    """The objects of one tier and one split; None takes all.
 
     Raises:
         BadInput: no entry is left.

@@ -1,12 +1,14 @@
 """Views of meshes as if they were photos: scenes with exact cameras and alpha."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.renderers.cameras import Cameras, orbit
 from gen3d.renderers.mesh import Mesh
-from gen3d.renderers.mesh_renderer import render_mesh
+from gen3d.renderers.mesh_renderer import MeshRendering, render_mesh
 from gen3d.renderers.sphere import fibonacci_sphere
 
 
@@ -43,17 +45,21 @@ def render_object(mesh: Mesh, cameras: Cameras, *, prefix: str = "view", supersa
     for index in range(cameras.shape[0]):
         camera = cameras.select([index])
         drawn = render_mesh(mesh, camera, supersample=supersample)
-        straight = drawn.rgb[0] / drawn.alpha[0, ..., None].clamp_min(1e-6)
         views.append(
             View(
                 name=f"{prefix}_{index:03d}.png",
-                image=to_uint8(straight),
+                image=to_uint8(straight_color(drawn)[0]),
                 alpha=to_uint8(drawn.alpha[0]),
                 mask=None,
                 camera=camera,
             )
         )
     return tuple(views)
+
+
+def straight_color(drawn: MeshRendering) -> Float[Tensor, "v h w 3"]:
+    """The colours of a mesh drawn over black without the black that edges are mixed with; 0 where nothing is."""
+    return drawn.rgb / drawn.alpha[..., None].clamp_min(1e-6)
 
 
 def object_scene(mesh: Mesh, train: Cameras, test: Cameras, *, supersample: int = 4) -> Scene:

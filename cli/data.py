@@ -1,0 +1,116 @@
+"""`gen3d data`: a library of meshes becomes a multiview training set, and what is in one."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.progress import Bar
+from gen3d.cli.report import Report, short, table
+from gen3d.cli.runs import may_write
+from gen3d.errors import UsageError
+from gen3d.pipeline.objects.settings import RenderSettings
+
+if TYPE_CHECKING:
+    from gen3d.pipeline.objects.records import SetManifest
+
+SMALLER = "--workers 1, --size 64 or --views 8"
+MOST_FAILURES = 20  # that are printed; the manifest and --json have all
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("action", "render a library, or show a set", kind=Literal["render", "show"])
+    parser.add_input("folder", "the library: meshes (.glb, .gltf, .obj, .ply, .stl), with or without a manifest.json; or the set to show")
+    parser.flags.add_argument("--out", type=str, help="render: the folder of the set; show: a picture file for a contact sheet")
+    parser.flags.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.flags.add_argument("--workers", type=int, default=0, help="render: processes, 0 for one a processor")
+    parser.flags.add_argument("--object", type=str, help="show: the id of one object, whose views, light, depth and normals are drawn")
+    parser.add_settings(RenderSettings)
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Render or show."""
+    return {"render": _render, "show": _show}[options.action](options)
+
+
+def _render(options: SimpleNamespace) -> Report:
+    if options.out is None:
+        raise UsageError("gen3d data render needs --out SET, the folder to write the set to")
+    if options.object is not None:
+        raise UsageError("--object belongs to gen3d data show; gen3d data render takes a whole library")
+    if options.workers < 0:
+        raise UsageError(f"workers is {options.workers}; it must be at least 0")
+    from gen3d.pipeline.objects.render_set import render_set
+
+    with Bar(quiet=options.quiet) as progress:
+        done = render_set(options.folder, options.out, options.settings, progress, workers=options.workers, overwrite=options.overwrite)
+    facts, rows = _summary(Path(options.out), done.manifest)
+    facts |= {"seconds": round(done.seconds, 1), "reused": done.reused}
+    before = f", {done.reused:,} of them by an earlier run" if done.reused else ""
+    first = f"{short(Path(options.out))}: {len(done.manifest.objects):,} objects in {done.seconds:.0f} s{before}"
+    return Report(facts, f"{first}\n{rows}")
+
+
+def _show(options: SimpleNamespace) -> Report:
+    if options.object is not None and options.out is None:
+        raise UsageError("--object needs --out sheet.png, the picture to draw")
+    if options.settings != RenderSettings() or options.workers:
+        raise UsageError("the settings of a set belong to gen3d data render; gen3d data show takes --object and --out")
+    sheet = None if options.out is None else may_write(Path(options.out), options.overwrite)
+    from gen3d.pipeline.formats.images import write_image
+    from gen3d.pipeline.objects.object_set import ObjectSet
+    from gen3d.pipeline.objects.sheet import object_sheet, set_sheet
+
+    objects = ObjectSet(options.folder)
+    objects.verify()
+    facts, rows = _summary(objects.folder, objects.manifest)
+    if options.object is not None:
+        record = asdict(objects.record(options.object))
+        facts["object"] = record
+        rows = table([(f"  {name}", value) for name, value in record.items() if value])
+    if sheet is not None:
+        write_image(sheet, set_sheet(objects) if options.object is None else object_sheet(objects, options.object))
+        facts["sheet"] = sheet
+        rows += f"\n{short(sheet)}"
+    return Report(facts, f"{short(objects.folder)}\n{rows}")
+
+
+def _summary(folder: Path, manifest: "SetManifest") -> tuple[dict[str, Any], str]:
+    """Counts, sizes, licences and failures of a set: for machines, and in words."""
+    objects, failures = manifest.objects, [asdict(each) for each in manifest.failures]
+    tiers = {tier: Counter(each.split for each in objects if each.tier == tier) for tier in sorted({each.tier for each in objects})}
+    licences = Counter(each.licence for each in objects)
+    size = sum(each.bytes for each in manifest.shards)
+    settings = asdict(manifest.settings)
+    facts = {
+        "set": folder,
+        "objects": len(objects),
+        "planned": manifest.planned,
+        "complete": manifest.complete,
+        "tiers": {tier: dict(splits) for tier, splits in tiers.items()},
+        "licences": dict(licences.most_common()),
+        "bytes": size,
+        "shards": len(manifest.shards),
+        "settings": settings,
+        "failures": failures,
+    }
+    splits = sorted({each.split for each in objects})
+    counts = table([(f"  {tier}", *(f"{count[split]:,}" for split in splits)) for tier, count in tiers.items()], ("  tier", *splits))
+    maps = "colour, alpha, depth, normal" if manifest.settings.geometry else "colour, alpha"
+    each = f", {size / len(objects) / 1000:.1f} kB an object" if objects else ""
+    rows = [
+        counts,
+        f"  {settings['views']} views of {settings['size']} pixels each: {maps}; seed {settings['seed']}, quality {settings['quality']}",
+        f"  {size / 2**20:.1f} MiB in {len(manifest.shards)} shard{'s' * (len(manifest.shards) != 1)}{each}; checksums match",
+        "  licences: " + ", ".join(f"{licence} {count:,}" for licence, count in licences.most_common()),
+    ]
+    if not manifest.complete:
+        there = len(objects) + len(failures)
+        rows.append(f"  not complete: {there:,} of {manifest.planned:,} objects; the gen3d data render that made it goes on from there")
+    rows += [f"  failed: {each.file}: {each.reason}" for each in manifest.failures[:MOST_FAILURES]]
+    if len(failures) > MOST_FAILURES:
+        rows.append(f"  and {len(failures) - MOST_FAILURES:,} failures more, in the manifest")
+    return facts, "\n".join(rows)

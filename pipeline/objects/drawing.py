@@ -1,0 +1,92 @@
+"""From an object of a library to its pictures in a set."""
+
+from pathlib import Path
+
+from gen3d.errors import BadInput, MissingDependency
+from gen3d.pipeline.formats.meshes import read_mesh
+from gen3d.pipeline.objects.encoding import encode_views
+from gen3d.pipeline.objects.library import ObjectEntry
+from gen3d.pipeline.objects.records import Failure, ObjectRecord
+from gen3d.pipeline.objects.rendering import straight_color
+from gen3d.pipeline.objects.settings import RenderSettings
+from gen3d.pipeline.objects.views import ObjectViews, object_cameras, placement_of, training_views
+from gen3d.pipeline.objects.words import dominant_colors, make_caption
+from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.mesh import Mesh
+from gen3d.renderers.mesh_renderer import render_mesh
+
+RAYS, RAYS_FINE, FINE = 4, 3, 96  # along each side of a pixel, and of one in pictures from 96 pixels on: 46.5 dB against 100 rays
+Drawn = tuple[ObjectRecord, bytes]
+
+
+def draw_views(mesh: Mesh, cameras: Cameras) -> ObjectViews:
+    """What cameras `[v]` see of a mesh, float32.
+
+    Raises:
+        MissingDependency: the package embreex is not installed.
+    """
+    drawn = render_mesh(mesh, cameras, supersample=RAYS if cameras.width < FINE else RAYS_FINE)
+    return ObjectViews(cameras, straight_color(drawn), drawn.alpha, drawn.depth, drawn.normal)
+
+
+def draw_entry(entry: ObjectEntry, settings: RenderSettings, library: Path) -> Drawn | Failure:
+    """An object's record, still without a place in a shard, and its pictures; or why there are none.
+
+    Args:
+        entry: of the library.
+        settings: of the set.
+        library: the folder that files of failures are named within.
+
+    Raises:
+        MissingDependency: no mesh can be drawn on this machine.
+    """
+    try:
+        return _drawn(entry, settings)
+    except MissingDependency:
+        raise
+    except Exception as error:  # one bad mesh must not end the job, whatever it breaks
+        return failure(entry, library, _sentence(error))
+
+
+def failure(entry: ObjectEntry, library: Path, reason: str) -> Failure:
+    """An object that could not be drawn; paths of this machine are left out, as the set may be passed on."""
+    file = entry.path.relative_to(library).as_posix()
+    return Failure(entry.id, file, reason.replace(str(entry.path), file), "")
+
+
+def _drawn(entry: ObjectEntry, settings: RenderSettings) -> Drawn:
+    mesh = read_mesh(entry.path, None if settings.frame == "auto" else settings.frame)
+    placement = placement_of(mesh)
+    azimuths, elevations = training_views(entry.id, settings.views, settings.seed)
+    views = draw_views(placement.place(mesh), object_cameras(azimuths, elevations, settings.size))
+    if not bool(views.alpha.any()):
+        raise BadInput(f"{entry.path} shows nothing from any side: its faces have no area; export it again")
+    files = encode_views(views, geometry=settings.geometry, quality=settings.quality)
+    colors = dominant_colors(views.rgb, views.alpha)
+    record = ObjectRecord(
+        id=entry.id,
+        name=entry.caption,
+        caption=make_caption(entry.caption, colors, entry.category),
+        colors=colors,
+        category=entry.category,
+        tier=entry.tier,
+        split=entry.split,
+        licence=entry.licence,
+        attribution=entry.attribution,
+        centre=placement.centre,
+        scale=placement.scale,
+        azimuths=azimuths,
+        elevations=elevations,
+        shard="",
+        offset=0,
+        sizes=tuple(len(file) for file in files),
+        crc32=0,
+    )
+    return record, b"".join(files)
+
+
+def _sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if isinstance(error, BadInput):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,37 @@
+"""The settings of rendered training sets. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass
+
+from gen3d.errors import UsageError
+from gen3d.ranges import check_choices, check_ranges
+
+FRAMES = ("auto", "gltf", "ply", "unity", "zup")
+LONGEST = 16_383  # pixels along a side of a WebP picture, which holds the views of an object below each other
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How the objects of a library become pictures.
+
+    Attributes:
+        size: width and height of a picture in pixels.
+        views: pictures of each object: 8 around it at elevation 20, the others at random places down to 10 degrees below the horizon.
+        seed: the only source of randomness, together with the id of the object.
+        geometry: also keep depth and normals, which soft light needs; without them the set is a third as large.
+        quality: of the colours; 100 keeps every bit, below they are WebP's lossy kind. Alpha is always kept as it is.
+        frame: axes of mesh files that do not name theirs: gltf, ply, unity or zup; auto is gltf, +Y up.
+    """
+
+    size: int = 64
+    views: int = 16
+    seed: int = 0
+    geometry: bool = True
+    quality: int = 100
+    frame: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choices(self, frame=FRAMES)
+        check_ranges(self, size=(16, 1024), views=(8, 1000), seed=(0, 2**63 - 1), quality=(1, 100))
+        if self.size * self.views > LONGEST:
+            total = f"{self.views} views of {self.size} pixels are {self.views * self.size:,} rows"
+            raise UsageError(f"{total} and at most {LONGEST:,} fit into one picture; lower --views or --size")
