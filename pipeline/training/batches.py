@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING, ObjectViews
 from gen3d.pipeline.training.settings import DsplatsSettings
@@ -66,7 +67,7 @@ class StepBatches(Dataset[ObjectBatch]):
             )
         self._objects, self._settings, self._rank, self._world = objects, settings, rank, world
         self._chances = tier_chances([record.tier for record in objects.records], settings.balance)
-        self._seen: dict[int, ObjectViews] = {}
+        self._seen: dict[int, Kept] = {}
 
     def __len__(self) -> int:
         return self._settings.steps
@@ -85,12 +86,12 @@ class StepBatches(Dataset[ObjectBatch]):
     def _sample(self, number: int, seed: int, time: float, *, joint: bool) -> ObjectBatch:
         """One object: its views chosen, placed before the first of them, mirrored, with colours exchanged, and its noise."""
         if number not in self._seen:
-            self._seen[number] = self._objects.read(number)
+            self._seen[number] = kept(self._objects.read(number))
         views, generator = self._seen[number], torch.Generator().manual_seed(seed)
         taken = self._settings.views if joint else 1
         order = choose_views(views.cameras.shape[-1], taken, self._settings.targets, generator)
-        pictures = views.over(torch.ones(3))[order].movedim(-1, 1) * 2 - 1
-        alpha, cameras = views.alpha[order], before(views.cameras.select(order))
+        pictures = views.pictures[order].float() / 127.5 - 1
+        alpha, cameras = views.alpha[order].float() / 255, before(views.cameras.select(order))
         if torch.rand((), generator=generator) < 0.5:
             pictures, alpha, cameras = pictures.flip(-1), alpha.flip(-1), mirrored(cameras)
         pictures = pictures[:, torch.randperm(3, generator=generator)]
@@ -98,6 +99,27 @@ class StepBatches(Dataset[ObjectBatch]):
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
         placed = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
         return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None])
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Views of an object that stay in memory: a whole library of them is some hundred megabytes.
+
+    Attributes:
+        pictures: over white `[v, 3, h, w]`.
+        alpha: `[v, h, w]`.
+        cameras: `[v]`.
+    """
+
+    pictures: UInt8[Tensor, "v 3 h w"]
+    alpha: UInt8[Tensor, "v h w"]
+    cameras: Cameras
+
+
+def kept(views: ObjectViews) -> Kept:
+    """Views in 8 bits, which they were rendered to."""
+    pictures = to_uint8(views.over(torch.ones(3))).movedim(-1, 1).contiguous()
+    return Kept(pictures, to_uint8(views.alpha), views.cameras)
 
 
 def settings_seed(seed: int, step: int) -> int:
