@@ -99,7 +99,7 @@ class DsplatsTraining(pl.LightningModule):
         if n == 1:
             self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
         else:
-            self._bins.add(PATH(batch.times.double().cpu()), error.mean(1))
+            self._bins.add(PATH(batch.times.double().cpu()), error[:, 1:].mean(1))
 
     def on_validation_epoch_end(self) -> None:
         """The PSNR of each level of noise."""
