@@ -1,0 +1,43 @@
+"""The settings of evaluations on objects. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass
+
+from gen3d.errors import UsageError
+from gen3d.ranges import check_choices, check_ranges
+
+PROTOCOLS = ("objects-v1", "nano")
+ELEVATIONS = (0, 20)
+NETS = ("alex", "vgg", "both", "none")
+
+
+@dataclass(frozen=True)
+class ObjectsSettings:
+    """An evaluation of methods that see one picture of an object.
+
+    Attributes:
+        protocol: objects-v1, or nano, whose cameras stand nearer (see `objects_protocol`).
+        size: width and height of the pictures in pixels; 64, 128 and 256 are compared.
+        elevation: of the given view and of those around the object in degrees, 20 or 0.
+        methods: names with commas between, or all, baselines, ceilings.
+        over: method that the others are compared with, object by object; best is the baseline with the highest PSNR.
+        lpips: networks that perceptual distances are measured with: alex, vgg, both or none.
+        limit: test objects of each tier, those with the smallest hashes of their ids; 0 takes all.
+        holdout: training objects that settings of baselines are chosen on.
+    """
+
+    protocol: str = "objects-v1"
+    size: int = 64
+    elevation: int = 20
+    methods: str = "all"
+    over: str = "best"
+    lpips: str = "both"
+    limit: int = 0
+    holdout: int = 96
+
+    def __post_init__(self) -> None:
+        check_choices(self, protocol=PROTOCOLS, lpips=NETS)
+        check_ranges(self, size=(16, 1024), limit=(0, 10**9), holdout=(1, 10**6))
+        if self.elevation not in ELEVATIONS:
+            raise UsageError(f"the setting elevation is {self.elevation}; choose one of {', '.join(map(str, ELEVATIONS))}")
+        if self.protocol == "nano" and self.elevation != 20:
+            raise UsageError(f"the setting elevation is {self.elevation}; the protocol nano has 20 only")
