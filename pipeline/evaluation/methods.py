@@ -53,6 +53,12 @@ def named(words: str) -> tuple[str, ...]:
     return tuple(name for name in every if name in wanted)
 
 
+def rank(name: str) -> int:
+    """The place of a method in tables; names of other versions come last."""
+    every = [*BASELINES, *NETWORKS, *CEILINGS]
+    return every.index(name) if name in every else len(every)
+
+
 def check_opponent(over: str, names: Collection[str]) -> None:
     """Make sure that margins can be taken over a method.
 

@@ -11,7 +11,7 @@ from gen3d.errors import Gen3DError
 from gen3d.pipeline.evaluation.baselines import Bench
 from gen3d.pipeline.evaluation.comparison import MethodScores
 from gen3d.pipeline.evaluation.measuring import Usage
-from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, check_opponent, named
+from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, check_opponent, named, rank
 from gen3d.pipeline.evaluation.object_scores import ObjectScores, score
 from gen3d.pipeline.evaluation.objects_protocol import (
     Ceiling,
@@ -118,7 +118,8 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
             contestant.scores.append(ObjectScores(record.id, record.tier, measured, seconds))
         progress.advance(number + 1)
     progress.finish()
-    return results.joined(replace(results, methods=tuple(each.result() for each in contestants), notes=tuple(notes)))
+    results = results.joined(replace(results, methods=tuple(each.result() for each in contestants), notes=tuple(notes)))
+    return replace(results, methods=tuple(sorted(results.methods, key=lambda each: rank(each.name))))
 
 
 def limited(objects: ObjectSet, count: int) -> ObjectSet:

@@ -50,7 +50,7 @@ def test_methods_of_an_earlier_evaluation_are_added(gen3d, library):
     gen3d("eval", "objects", "meshes", "--out", "first", *SMALL, "-q")
     more = (*SMALL[:-1], "mean", "--add", "first/scores.json")
     code, out, _ = gen3d("eval", "objects", "meshes", "--out", "second", *more, "--json", "-q")
-    assert (code, list(json.loads(out)["methods"])) == (0, ["white", "copy", "nearest-pixels", "mean"])
+    assert (code, list(json.loads(out)["methods"])) == (0, ["white", "mean", "copy", "nearest-pixels"])
     code, _, err = gen3d("eval", "objects", "meshes", "--out", "third", *SMALL, "--add", "first/scores.json", "-q")
     assert (code, err) == (2, "error: there are two scores of the method copy; leave it out of --methods or of the files to --add\n")
     code, _, err = gen3d("eval", "objects", "meshes", "--out", "third", *more, "--protocol", "nano", "-q")

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen3d.errors import BadInput
-from gen3d.pipeline.evaluation import protocol_set as module
-from gen3d.pipeline.evaluation.protocol_set import draw, fingerprint, protocol_set
+from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.evaluation import protocol_drawing
+from gen3d.pipeline.evaluation.protocol_drawing import draw
+from gen3d.pipeline.evaluation.protocol_set import fingerprint, protocol_set
+from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.objects.folders import find_objects
 from gen3d.pipeline.objects.library import select
 from gen3d.pipeline.progress import Silent
@@ -48,7 +50,18 @@ def test_nothing_is_drawn_twice(drawn, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(module, "draw_object", fail)
+    monkeypatch.setattr(protocol_drawing, "draw_object", fail)
+    assert fingerprint(drawn()) == first
+
+
+def test_several_may_read_and_one_may_draw(drawn, tmp_path):
+    first = fingerprint(drawn())
+    lock = lock_folder(tmp_path / "pictures")
+    assert fingerprint(drawn()) == first
+    (tmp_path / "pictures" / "00000.shard").unlink()
+    with pytest.raises(UsageError, match=r"another gen3d works in .*; wait until it ends"):
+        drawn()
+    release(lock)
     assert fingerprint(drawn()) == first
 
 
