@@ -17,7 +17,7 @@ SMALLER = "--objects 8, --joint_objects 4 or --network.layers 4"
 def configure(parser: Parser) -> None:
     """Add the flags."""
     parser.add_input("prior", "what to train: dsplats, pictures to splats", kind=Literal["dsplats"])
-    parser.flags.add_argument("--data", type=str, help="a set that gen3d data render has made")
+    parser.flags.add_argument("--data", type=str, nargs="+", help="a set that gen3d data render has made, or several of one library")
     parser.flags.add_argument("--out", type=str, help="folder of checkpoints, logs and weights; a training goes on from what is there")
     place = parser.flags.add_argument_group("where it runs")
     place.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto", help="cpu or cuda")

@@ -24,6 +24,7 @@ from gen3d.pipeline.evaluation.gallery import (
     silhouettes,
 )
 from gen3d.pipeline.evaluation.objects_protocol import Method, ObjectsProtocol, Predicted, Question, chosen, over_white
+from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
 from gen3d.priors.perceptual import load_lpips
@@ -41,7 +42,7 @@ class Bench:
         protocol: that decides what they are asked.
         training_set: finds the pictures of the training objects, or draws them.
         progress: listener.
-        holdout: training objects that settings of methods are chosen on.
+        settings: of the evaluation.
         device: cpu or cuda, for methods that compute.
         backend: of `rasterize`.
     """
@@ -49,7 +50,7 @@ class Bench:
     protocol: ObjectsProtocol
     training_set: Callable[[], ObjectSet]
     progress: Progress
-    holdout: int = 96
+    settings: ObjectsSettings
     device: str = "cpu"
     backend: str = "auto"
 

@@ -27,13 +27,13 @@ def build_blend(bench: Bench) -> Entrant:
     def answer(question: Question) -> Predicted:
         return blended(copy(question), neighbours(question), copied_share)
 
-    return Entrant(answer, {"share of the copy": copied_share, "holdout": bench.holdout})
+    return Entrant(answer, {"share of the copy": copied_share, "holdout": bench.settings.holdout})
 
 
 def choose_weights(bench: Bench) -> list[float]:
     """The share of the copy in each view that is asked for."""
     gallery, neighbours = bench.gallery, several(bench)
-    training, kept = split_off(gallery.objects, bench.holdout)
+    training, kept = split_off(gallery.objects, bench.settings.holdout)
     free, total = {record.id for record in training.records}, None
     for number, record in enumerate(kept.records):
         allowed = torch.tensor([each.id in free and each.name != record.name for each in gallery.objects.records])
@@ -44,7 +44,9 @@ def choose_weights(bench: Bench) -> list[float]:
         scores = scores_of_blends(copy(question), neighbours(question, allowed), over_white(chosen(views, bench.protocol.targets)))
         total = scores if total is None else total + scores
     if total is None:
-        raise UsageError(f"the setting holdout is {bench.holdout} and leaves none of {len(gallery.objects)} training objects; lower it")
+        raise UsageError(
+            f"the setting holdout is {bench.settings.holdout} and leaves none of {len(gallery.objects)} training objects; lower it"
+        )
     return [number / STEPS for number in total.argmax(0).tolist()]
 
 

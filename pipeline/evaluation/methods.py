@@ -17,6 +17,7 @@ from gen3d.pipeline.evaluation.baselines import (
 )
 from gen3d.pipeline.evaluation.blending import build_blend
 from gen3d.pipeline.evaluation.ceilings import build_all_views, build_four_views
+from gen3d.pipeline.evaluation.networks import build_best_of, build_one_step, build_reconstruction, build_sampled
 from gen3d.pipeline.evaluation.objects_protocol import Ceiling
 
 Builder = Callable[[Bench], Entrant]
@@ -30,10 +31,21 @@ BASELINES: dict[str, Builder] = {
     "four-nearest": build_several_silhouettes,
     "blend": build_blend,
 }
-NETWORKS: dict[str, Builder] = {}
+NETWORKS: dict[str, Builder] = {"dsplats-one-step": build_one_step, "dsplats": build_sampled}
+REACHES: dict[str, Callable[[Bench], Ceiling]] = {"dsplats-best-of-4": build_best_of, "dsplats-4-views": build_reconstruction}
 CEILINGS: dict[str, Callable[[Bench], Ceiling]] = {"ceiling-4": build_four_views, "ceiling": build_all_views}
 BEST, ALL = "best", "all"
-GROUPS: dict[str, Collection[str]] = {"baselines": BASELINES, "networks": NETWORKS, "ceilings": CEILINGS}
+GROUPS: dict[str, Collection[str]] = {"baselines": BASELINES, "networks": NETWORKS, "reaches": REACHES, "ceilings": CEILINGS}
+
+
+def every() -> tuple[str, ...]:
+    """All names in the order of tables."""
+    return (*BASELINES, *NETWORKS, *REACHES, *CEILINGS)
+
+
+def informed() -> dict[str, Callable[[Bench], Ceiling]]:
+    """The methods that see more than the question."""
+    return {**REACHES, **CEILINGS}
 
 
 def named(words: str) -> tuple[str, ...]:
@@ -42,21 +54,20 @@ def named(words: str) -> tuple[str, ...]:
     Raises:
         UsageError: a word is no method and no group of methods, or there is none.
     """
-    every = [*BASELINES, *NETWORKS, *CEILINGS]
     wanted: set[str] = set()
     for word in (each.strip() for each in words.split(",")):
-        if word not in (ALL, *GROUPS, *every):
-            raise UsageError(f"the method {word!r} is not known{did_you_mean(word, [ALL, *GROUPS, *every])}")
-        wanted |= set(every if word == ALL else GROUPS.get(word, [word]))
+        if word not in (ALL, *GROUPS, *every()):
+            raise UsageError(f"the method {word!r} is not known{did_you_mean(word, [ALL, *GROUPS, *every()])}")
+        wanted |= set(every() if word == ALL else GROUPS.get(word, [word]))
     if not wanted:
-        raise UsageError(f"the setting methods is {words!r}, a group that is empty; choose some of {', '.join(every)}")
-    return tuple(name for name in every if name in wanted)
+        raise UsageError(f"the setting methods is {words!r}, a group that is empty; choose some of {', '.join(every())}")
+    return tuple(name for name in every() if name in wanted)
 
 
 def rank(name: str) -> int:
     """The place of a method in tables; names of other versions come last."""
-    every = [*BASELINES, *NETWORKS, *CEILINGS]
-    return every.index(name) if name in every else len(every)
+    names = every()
+    return names.index(name) if name in names else len(names)
 
 
 def check_opponent(over: str, names: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from gen3d.errors import Gen3DError
 from gen3d.pipeline.evaluation.baselines import Bench
 from gen3d.pipeline.evaluation.comparison import MethodScores
 from gen3d.pipeline.evaluation.measuring import Usage
-from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, check_opponent, named, rank
+from gen3d.pipeline.evaluation.methods import BASELINES, NETWORKS, check_opponent, informed, named, rank
 from gen3d.pipeline.evaluation.object_scores import ObjectScores, score
 from gen3d.pipeline.evaluation.objects_protocol import (
     Ceiling,
@@ -62,14 +62,14 @@ class Contestant:
         self.name, self.scores = name, list[ObjectScores]()
         self._preparing, self._answering, self.facts = Usage(), Usage(), dict[str, Any]()
         with self._preparing.measuring():
-            if name in CEILINGS:
-                self._ask: Ceiling = CEILINGS[name](bench)
+            if name in informed():
+                self._ask: Ceiling = informed()[name](bench)
             else:
                 entrant = {**BASELINES, **NETWORKS}[name](bench)
                 self._ask, self.facts = lambda question, _: entrant.answer(question), entrant.facts
 
     def answer(self, question: Question, truth: Any) -> tuple[Predicted, float]:
-        """The answer and the seconds that it took; only ceilings see the truth."""
+        """The answer and the seconds that it took; only ceilings and their like see the truth."""
         before = self._answering.seconds
         with self._answering.measuring():
             found = self._ask(question, truth)
@@ -103,7 +103,7 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
         results = results.joined(each)
     planned = results.joined(replace(results, methods=tuple(MethodScores(name, ()) for name in names)))
     check_opponent(settings.over, [each.name for each in planned.methods])
-    bench = Bench(protocol, lambda: pictures("train"), progress, settings.holdout, job.device, job.backend)
+    bench = Bench(protocol, lambda: pictures("train"), progress, settings, job.device, job.backend)
     networks, notes = lpips_networks(settings, job.device)
     contestants = [Contestant(name, bench) for name in names]
     progress.start("judge", len(test))

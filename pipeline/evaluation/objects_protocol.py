@@ -2,24 +2,21 @@
 
 In both the picture that is given looks from the front, azimuth 0, with a field of view of 49.1 degrees from distance 1.25, and the
 other seven multiples of 45 degrees at the same elevation are asked for. objects-v1 scales an object to its bounding sphere and asks
-for two views from above as well. nano scales its bounding box so that the longest side is 1 from distance 1.75; here, where cameras
-always stand at 1.25, that is 1.25 / 1.75.
+for two views from above as well. nano scales its bounding box so that the longest side is 1 from distance 1.75.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
-from gen3d.pipeline.objects.views import DISTANCE, RING, ObjectViews, Placement, object_cameras, placement_of
+from gen3d.pipeline.objects.views import RING, ObjectViews, object_cameras
 from gen3d.renderers.cameras import Cameras
-from gen3d.renderers.mesh import Mesh
 
 TOP = ((0.0, 60.0), (90.0, 60.0))  # azimuth and elevation of the views from above
-NANO_DISTANCE = 1.75  # from an object whose longest side is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class ObjectsProtocol:
         size: width and height of the pictures in pixels.
         elevation: of the views around the object, the given one among them, degrees.
         top: azimuths and elevations of the views from above, degrees.
-        boxed: whether the longest side of the bounding box, not the bounding sphere, decides the object's size.
+        fit: whether the bounding sphere or the longest side of the bounding box decides the object's size.
         rays: along each side of a pixel.
         given: numbers of the views that a method is given; the others are asked for.
     """
@@ -40,7 +37,7 @@ class ObjectsProtocol:
     size: int
     elevation: float
     top: tuple[tuple[float, float], ...]
-    boxed: bool
+    fit: str
     rays: int
     given: tuple[int, ...] = (0,)
 
@@ -64,18 +61,6 @@ class ObjectsProtocol:
         """Every view `[v]`."""
         azimuths, elevations = zip(*self.angles, strict=True)
         return object_cameras(azimuths, elevations, self.size)
-
-    def placement(self, mesh: Mesh) -> Placement:
-        """How an object is centred and scaled.
-
-        Raises:
-            BadInput: all of it is at one place.
-        """
-        sphere = placement_of(mesh)
-        if not self.boxed:
-            return sphere
-        used = mesh.vertices[mesh.faces.unique()].double()
-        return replace(sphere, scale=DISTANCE / NANO_DISTANCE / float((used.amax(0) - used.amin(0)).amax()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +101,7 @@ def protocol_of(settings: ObjectsSettings) -> ObjectsProtocol:
         size=settings.size,
         elevation=float(settings.elevation),
         top=() if nano else TOP,
-        boxed=nano,
+        fit="box" if nano else "sphere",
         rays=2 if nano else 4,
     )
 

@@ -21,7 +21,7 @@ from gen3d.pipeline.objects.parallel import outcomes
 from gen3d.pipeline.objects.planning import Batch
 from gen3d.pipeline.objects.records import Failure, ObjectRecord, SetManifest, Shard
 from gen3d.pipeline.objects.rendering import straight_color
-from gen3d.pipeline.objects.views import ObjectViews
+from gen3d.pipeline.objects.views import ObjectViews, placement_of
 from gen3d.pipeline.progress import Progress
 from gen3d.renderers.mesh import Mesh
 from gen3d.renderers.mesh_renderer import render_mesh
@@ -48,7 +48,7 @@ def draw_object(entry: ObjectEntry, protocol: ObjectsProtocol, library: Path) ->
     """
     try:
         mesh = entry.read()
-        placement = protocol.placement(mesh)
+        placement = placement_of(mesh, protocol.fit)
         content = encode_views(draw(placement.place(mesh), protocol), geometry=False)[0]
     except MissingDependency:
         raise

@@ -42,7 +42,8 @@ def protocol_set(
         UsageError: another process works in the folder.
         MissingDependency: the package embreex is not installed, and there is something to draw.
     """
-    plan, settings = list(batches(entries)), RenderSettings(size=protocol.size, views=len(protocol.angles), geometry=False)
+    plan = list(batches(entries))
+    settings = RenderSettings(size=protocol.size, views=len(protocol.angles), geometry=False, fit=protocol.fit)
     manifest, missing = _look(folder, settings, plan, protocol, Silent())
     if missing:  # who only reads needs no lock
         with _locked(folder):

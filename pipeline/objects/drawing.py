@@ -9,7 +9,7 @@ from gen3d.pipeline.objects.library import ObjectEntry
 from gen3d.pipeline.objects.records import Failure, ObjectRecord
 from gen3d.pipeline.objects.rendering import straight_color
 from gen3d.pipeline.objects.settings import RenderSettings
-from gen3d.pipeline.objects.views import ObjectViews, object_cameras, placement_of, training_views
+from gen3d.pipeline.objects.views import DISTANCE, REACH, ObjectViews, object_cameras, placement_of, training_views
 from gen3d.pipeline.objects.words import dominant_colors, make_caption
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.mesh import Mesh
@@ -56,12 +56,13 @@ def failure(entry: ObjectEntry, library: Path, reason: str) -> Failure:
 
 def _drawn(entry: ObjectEntry, settings: RenderSettings) -> Drawn:
     mesh = read_mesh(entry.path, None if settings.frame == "auto" else settings.frame)
-    placement = placement_of(mesh)
+    placement = placement_of(mesh, settings.fit)
     azimuths, elevations = training_views(entry.id, settings.views, settings.seed)
     views = draw_views(placement.place(mesh), object_cameras(azimuths, elevations, settings.size))
     if not bool(views.alpha.any()):
         raise BadInput(f"{entry.path} shows nothing from any side: its faces have no area; export it again")
-    files = encode_views(views, geometry=settings.geometry, quality=settings.quality)
+    near, far = (DISTANCE + sign * REACH[settings.fit] for sign in (-1, 1))
+    files = encode_views(views, geometry=settings.geometry, quality=settings.quality, near=near, far=far)
     colors = dominant_colors(views.rgb, views.alpha)
     record = ObjectRecord(
         id=entry.id,

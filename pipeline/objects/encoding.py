@@ -16,18 +16,22 @@ from gen3d.pipeline.formats.images import decode_image, to_uint8
 from gen3d.pipeline.objects.views import DISTANCE, RADIUS, ObjectViews
 from gen3d.renderers.cameras import Cameras
 
-NEAR, FAR = DISTANCE - RADIUS, DISTANCE + RADIUS  # every point of an object lies between
+NEAR, FAR = DISTANCE - RADIUS, DISTANCE + RADIUS  # every point of an object that is fitted by its sphere lies between
 STEPS = 254  # of a quantised depth or coordinate: an even number, so that the coordinates -1, 0 and 1 are exact
 LOSSLESS = {"lossless": True, "quality": 60, "method": 4}  # more effort takes twice the time for 1 % fewer bytes
 
 
-def encode_views(views: ObjectViews, *, geometry: bool = True, quality: int = 100) -> tuple[bytes, ...]:
+def encode_views(
+    views: ObjectViews, *, geometry: bool = True, quality: int = 100, near: float = NEAR, far: float = FAR
+) -> tuple[bytes, ...]:
     """The content of one file, or two with depth and normals.
 
     Args:
         views: what to encode.
         geometry: whether to encode depth and normals.
         quality: of the colours; 100 is lossless.
+        near: depth of the first step.
+        far: depth of the last step.
     """
     colors = torch.cat([to_uint8(views.rgb), to_uint8(views.alpha)[..., None]], -1)
     options: Mapping[str, object] = LOSSLESS if quality == 100 else {"quality": quality, "method": 4}
@@ -35,7 +39,7 @@ def encode_views(views: ObjectViews, *, geometry: bool = True, quality: int = 10
     if geometry:
         if views.depth is None or views.normal is None:
             raise ValueError("these views have no depth and normals; encode them with geometry=False")
-        files.append(_webp(torch.cat([encode_depth(views.depth)[..., None], encode_normal(views.normal)], -1), LOSSLESS))
+        files.append(_webp(torch.cat([encode_depth(views.depth, near, far)[..., None], encode_normal(views.normal)], -1), LOSSLESS))
     return tuple(files)
 
 
@@ -67,9 +71,9 @@ def decode_views(
     return ObjectViews(cameras.select(chosen), rgb, alpha, depth * covered, normal * covered[..., None])
 
 
-def encode_depth(depth: Float[Tensor, "*b"]) -> UInt8[Tensor, "*b"]:
-    """Depths between `NEAR` and `FAR` in 254 steps of 0.0039; 0 is nothing."""
-    steps = (depth - NEAR) / (FAR - NEAR) * STEPS
+def encode_depth(depth: Float[Tensor, "*b"], near: float = NEAR, far: float = FAR) -> UInt8[Tensor, "*b"]:
+    """Depths between `near` and `far` in 254 steps, of 0.0039 where a sphere is fitted; 0 is nothing."""
+    steps = (depth - near) / (far - near) * STEPS
     return torch.where(depth > 0, 1 + steps.round().clamp(0, STEPS), 0.0).to(torch.uint8)
 
 

@@ -8,17 +8,15 @@ from pathlib import Path
 
 from gen3d.errors import UsageError
 from gen3d.files import sha256
-from gen3d.pipeline.objects.encoding import FAR, NEAR
 from gen3d.pipeline.objects.library import ObjectEntry
 from gen3d.pipeline.objects.manifest import is_set, read_manifest
 from gen3d.pipeline.objects.object_set import damage
 from gen3d.pipeline.objects.records import Lens, SetManifest
 from gen3d.pipeline.objects.settings import RenderSettings
-from gen3d.pipeline.objects.views import DISTANCE, FOV
+from gen3d.pipeline.objects.views import DISTANCE, FOV, REACH
 from gen3d.pipeline.progress import Progress
 
 OBJECTS = 64  # of a shard
-LENS = Lens(FOV, DISTANCE, NEAR, FAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,11 @@ class Batch:
     file: str
     entries: tuple[ObjectEntry, ...]
     inputs: str
+
+
+def lens_of(settings: RenderSettings) -> Lens:
+    """What the cameras of a set share."""
+    return Lens(FOV, DISTANCE, DISTANCE - REACH[settings.fit], DISTANCE + REACH[settings.fit])
 
 
 def batches(entries: Sequence[ObjectEntry]) -> Iterator[Batch]:
@@ -61,7 +64,7 @@ def check_target(folder: Path, settings: RenderSettings, *, overwrite: bool) -> 
         return
     before = read_manifest(folder)
     was = [f"--{name} {value}" for name, value in asdict(before.settings).items() if value != getattr(settings, name)]
-    if was or before.lens != LENS:
+    if was or before.lens != lens_of(settings):
         how = " ".join(was) or "other cameras"
         raise UsageError(f"{folder} was rendered with {how}; give the same settings, choose another --out, or add --overwrite")
 
@@ -72,7 +75,7 @@ def finished(folder: Path, settings: RenderSettings, plan: Sequence[Batch], prog
     Raises:
         BadInput: the set is damaged beyond its shards.
     """
-    empty = SetManifest(settings, LENS, sum(len(batch.entries) for batch in plan))
+    empty = SetManifest(settings, lens_of(settings), sum(len(batch.entries) for batch in plan))
     if overwrite or not is_set(folder):
         return empty
     before, inputs = read_manifest(folder), {batch.file: batch.inputs for batch in plan}
@@ -87,7 +90,7 @@ def finished(folder: Path, settings: RenderSettings, plan: Sequence[Batch], prog
     names = {shard.file for shard in kept}
     failures = tuple(each for each in before.failures if each.shard in names)
     objects = tuple(each for each in before.objects if each.shard in names)
-    return SetManifest(settings, LENS, empty.planned, tuple(kept), failures, objects)
+    return SetManifest(settings, lens_of(settings), empty.planned, tuple(kept), failures, objects)
 
 
 def remove_others(folder: Path, plan: Sequence[Batch]) -> None:

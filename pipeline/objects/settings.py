@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gen3d.errors import UsageError
 from gen3d.ranges import check_choices, check_ranges
 
+FITS = ("sphere", "box")
 FRAMES = ("auto", "gltf", "ply", "unity", "zup")
 LONGEST = 16_383  # pixels along a side of a WebP picture, which holds the views of an object below each other
 
@@ -19,6 +20,8 @@ class RenderSettings:
         seed: the only source of randomness, together with the id of the object.
         geometry: also keep depth and normals, which soft light needs; without them the set is a third as large.
         quality: of the colours; 100 keeps every bit, below they are WebP's lossy kind. Alpha is always kept as it is.
+        fit: what decides how large an object is drawn: its bounding sphere, so that all of it is always seen, or the longest side of
+            its box, which draws thin objects smaller and cubes larger, cut at the border in some views.
         frame: axes of mesh files that do not name theirs: gltf, ply, unity or zup; auto is gltf, +Y up.
     """
 
@@ -27,10 +30,11 @@ class RenderSettings:
     seed: int = 0
     geometry: bool = True
     quality: int = 100
+    fit: str = "sphere"
     frame: str = "auto"
 
     def __post_init__(self) -> None:
-        check_choices(self, frame=FRAMES)
+        check_choices(self, frame=FRAMES, fit=FITS)
         check_ranges(self, size=(16, 1024), views=(8, 1000), seed=(0, 2**63 - 1), quality=(1, 100))
         if self.size * self.views > LONGEST:
             total = f"{self.views} views of {self.size} pixels are {self.views * self.size:,} rows"

@@ -22,6 +22,8 @@ from gen3d.renderers.mesh import Mesh
 FOV = 49.1  # degrees
 DISTANCE = 1.25
 RADIUS = 0.5  # of the bounding sphere
+LONGEST_SIDE = 1.25 / 1.75  # of the bounding box, where that decides: as large as with side 1 seen from distance 1.75
+REACH = {"sphere": RADIUS, "box": LONGEST_SIDE * 3**0.5 / 2}  # from the origin, of anything on an object
 RING = 8  # views around the object that a model is given or generates
 RING_ELEVATION = 20.0  # degrees
 LOWEST = -10.0  # degrees; random views are spread over the sphere above
@@ -56,7 +58,7 @@ class Placement:
 
     Attributes:
         centre: of the bounding box in the file, after its turn to +Y up.
-        scale: makes the sphere around the box's centre that holds every face have radius 0.5.
+        scale: makes the sphere around the box's centre that holds every face have radius 0.5, or the longest side of the box 0.714.
     """
 
     centre: tuple[float, float, float]
@@ -68,19 +70,24 @@ class Placement:
         return replace(mesh, vertices=(mesh.vertices.double() - centre) * self.scale)
 
 
-def placement_of(mesh: Mesh) -> Placement:
+def placement_of(mesh: Mesh, fit: str = "sphere") -> Placement:
     """How a mesh is centred and scaled; vertices that no face uses do not count.
+
+    Args:
+        mesh: as it is in its file.
+        fit: whether its bounding `sphere` or the longest side of its `box` decides.
 
     Raises:
         BadInput: all of it is at one place.
     """
     used = mesh.vertices[mesh.faces.unique()].double()
-    centre = (used.amin(0) + used.amax(0)) / 2
+    low, high = used.amin(0), used.amax(0)
+    centre = (low + high) / 2
     radius = float((used - centre).norm(dim=-1).amax())
     if not radius > 0:
         raise BadInput("the mesh has no extent: all of its faces are at one place; export it again")
     x, y, z = centre.tolist()
-    return Placement((x, y, z), RADIUS / radius)
+    return Placement((x, y, z), LONGEST_SIDE / float((high - low).amax()) if fit == "box" else RADIUS / radius)
 
 
 def training_views(name: str, count: int, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

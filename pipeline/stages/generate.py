@@ -1,14 +1,12 @@
 """The stages of `image_to_3d`: a picture is cut out, and splats are made of it."""
 
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.errors import MissingWeights
 from gen3d.pipeline.formats.images import contact_sheet, read_image, write_image
 from gen3d.pipeline.objects.views import DISTANCE, FOV, object_cameras
 from gen3d.pipeline.paths import robust_box
@@ -21,14 +19,13 @@ from gen3d.priors.matting import Matting
 from gen3d.priors.multiview.denoiser import SplatDenoiser, draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews, around, beside, generate, reconstruct
 from gen3d.priors.multiview.network import MultiviewNetwork
-from gen3d.priors.multiview.weights import load_network
+from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.paths import Cosine
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians
 
-SHIPPED = "dsplats-nano.safetensors"
 VIEWS = 4  # that the network samples together, the picture among them
 RENOISED = (0.2, 0.5)  # noise that samples are looked at with again
 DRAWS = 4
@@ -89,7 +86,8 @@ class Generate:
         samples, doubts, errors = [], [], []
         for i in range(self.settings.seeds):
             noise = per_sample([self.settings.seed + i], device=self.device)
-            made = generate(self.network, given, missing, noise, steps=self.settings.steps)
+            solver, grid = solver_and_grid(self.settings.solver, self.settings.steps)
+            made = generate(self.network, given, missing, noise, solver=solver, grid=grid)
             splats = made.prediction.aux
             samples.append(splats)
             shown = to_pictures(draw(splats, cameras))
@@ -123,22 +121,6 @@ class ShowSplats:
             rows += [_enlarged(picture, self.size), _enlarged(mask, self.size), *views]
         write_image(self.results.previews / "contact_sheet.png", contact_sheet(torch.stack(rows), 6))
         return state
-
-
-def shipped_network(weights: str) -> MultiviewNetwork:
-    """The network of a file, or the shipped one.
-
-    Raises:
-        MissingWeights: this build ships none.
-        BadInput: the file is no network.
-    """
-    if weights:
-        return load_network(weights)
-    place = resources.files("gen3d.priors") / "weights" / SHIPPED
-    with resources.as_file(place) as path:
-        if not path.is_file():
-            raise MissingWeights(f"this build has no {SHIPPED}; train one with gen3d train dsplats and give it with --weights")
-        return load_network(path)
 
 
 def unbatched(splats: Gaussians) -> Gaussians:

@@ -7,11 +7,12 @@ from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
-from gen3d.pipeline.stages.generate import Generate, Prepare, ShowSplats, shipped_network
+from gen3d.pipeline.stages.generate import Generate, Prepare, ShowSplats
 from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.priors.multiview.shipped import shipped_network
 
 
 def image_to_3d(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.scenes.settings import SceneSettings
+from gen3d.priors.multiview.solvers import SOLVERS
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 
@@ -14,6 +15,7 @@ class ImageSettings:
 
     Attributes:
         mode: sampled draws one of the objects that the picture can show; one-step takes the mean of them, blurred where nothing is seen.
+        solver: of the samples: ghvb, ddim, dpm++2m or heun.
         steps: evaluations of the network for a sample.
         seeds: samples, of which the best is kept.
         seed: the only source of randomness.
@@ -25,6 +27,7 @@ class ImageSettings:
     """
 
     mode: str = "sampled"
+    solver: str = "ghvb"
     steps: int = 8
     seeds: int = 1
     seed: int = 0
@@ -35,7 +38,8 @@ class ImageSettings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
 
     def __post_init__(self) -> None:
-        check_choices(self, mode=("sampled", "one-step"), device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
+        check_choices(self, mode=("sampled", "one-step"), solver=SOLVERS)
+        check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
         check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0))
 
 

@@ -51,7 +51,7 @@ class StepBatches(Dataset[ObjectBatch]):
     """The batch of every step, by its number; ranks take turns with its objects.
 
     Args:
-        objects: to choose from.
+        sets: to choose from; they may hold the same objects, drawn in different ways.
         settings: of the training.
         rank: of this process.
         world: number of processes; divides the objects of a step.
@@ -60,13 +60,14 @@ class StepBatches(Dataset[ObjectBatch]):
         ValueError: the processes cannot share the objects of a step equally.
     """
 
-    def __init__(self, objects: ObjectSet, settings: DsplatsSettings, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, rank: int = 0, world: int = 1) -> None:
         if settings.objects % world or settings.joint_objects % world:
             raise ValueError(
                 f"{settings.objects} and {settings.joint_objects} objects of a step cannot be shared by {world} processes; choose multiples"
             )
-        self._objects, self._settings, self._rank, self._world = objects, settings, rank, world
-        self._chances = tier_chances([record.tier for record in objects.records], settings.balance)
+        self._objects = [(objects, number) for objects in sets for number in range(len(objects))]
+        self._settings, self._rank, self._world = settings, rank, world
+        self._chances = tier_chances([record.tier for objects in sets for record in objects.records], settings.balance)
         self._seen: dict[int, Kept] = {}
 
     def __len__(self) -> int:
@@ -86,7 +87,8 @@ class StepBatches(Dataset[ObjectBatch]):
     def _sample(self, number: int, seed: int, time: float, *, joint: bool) -> ObjectBatch:
         """One object: its views chosen, placed before the first of them, mirrored, with colours exchanged, and its noise."""
         if number not in self._seen:
-            self._seen[number] = kept(self._objects.read(number))
+            objects, place = self._objects[number]
+            self._seen[number] = kept(objects.read(place))
         views, generator = self._seen[number], torch.Generator().manual_seed(seed)
         taken = self._settings.views if joint else 1
         order = choose_views(views.cameras.shape[-1], taken, self._settings.targets, generator)

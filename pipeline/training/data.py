@@ -1,6 +1,7 @@
 """The batches of a training for Lightning, and those that it is measured on."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import lightning.pytorch as pl
@@ -18,17 +19,18 @@ EXTRA = 7  # views that one given view is compared with: the others around the o
 
 
 class DsplatsData(pl.LightningDataModule):
-    """Training objects of a set but for a hold-out, which is measured.
+    """Training objects of sets but for a hold-out, which is measured.
 
     Args:
-        objects: rendered.
+        sets: of the same library, rendered in different ways; the hold-out of the first is measured.
         settings: of the training.
     """
 
-    def __init__(self, objects: ObjectSet, settings: DsplatsSettings) -> None:
+    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.training, self.kept = split_off(objects.select(split="train"), settings.holdout)
+        parts = [split_off(objects.select(split="train"), settings.holdout) for objects in sets]
+        self.training, self.kept = [training for training, _ in parts], parts[0][1]
 
     def train_dataloader(self) -> DataLoader[ObjectBatch]:
         """One batch for each step that is left."""

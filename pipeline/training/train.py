@@ -1,6 +1,7 @@
 """From a rendered set to weights: the trainings of the priors."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,27 +38,28 @@ class Trained:
     figures: dict[str, float]
 
 
-def train_dsplats(folder: str | Path, settings: DsplatsSettings, job: TrainingJob, progress: Progress) -> Trained:
-    """Train a multiview network on the training split of a set but for its hold-out.
+def train_dsplats(folders: Sequence[str | Path], settings: DsplatsSettings, job: TrainingJob, progress: Progress) -> Trained:
+    """Train a multiview network on the training split of sets but for its hold-out.
 
     Args:
-        folder: of the set, whose pictures have the network's size.
+        folders: of sets of one library, whose pictures have the network's size; the first one's hold-out is measured.
         settings: of the training; written beside the weights.
         job: where and how it runs.
         progress: told of every step.
 
     Raises:
-        BadInput: the set is not there, or of another size.
+        BadInput: a set is not there, or of another size.
     """
     began = time.monotonic()
-    objects = ObjectSet(folder)
-    if (size := objects.manifest.settings.size) != settings.network.size:
-        raise BadInput(f"{folder} has pictures of {size} pixels and the network takes {settings.network.size}; say --network.size {size}")
+    sets = [ObjectSet(folder) for folder in folders]
+    for each in sets:
+        if (size := each.manifest.settings.size) != (taken := settings.network.size):
+            raise BadInput(f"{each.folder} has pictures of {size} pixels and the network takes {taken}; say --network.size {size}")
     job.out.mkdir(parents=True, exist_ok=True)
     (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
     pl.seed_everything(settings.seed, verbose=False)
     module = DsplatsTraining(settings, _perceptual(settings))
-    metrics = run(module, DsplatsData(objects, settings), job, [Reporter(progress, job)])
+    metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, job)])
     progress.finish()
     averaged = module.average.network
     assert isinstance(averaged, MultiviewNetwork)

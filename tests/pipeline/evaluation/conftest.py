@@ -15,7 +15,7 @@ from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.encoding import encode_views
 from gen3d.pipeline.objects.manifest import write_manifest
 from gen3d.pipeline.objects.object_set import ObjectSet
-from gen3d.pipeline.objects.planning import LENS
+from gen3d.pipeline.objects.planning import lens_of
 from gen3d.pipeline.objects.records import ObjectRecord, SetManifest, Shard
 from gen3d.pipeline.objects.settings import RenderSettings
 from gen3d.pipeline.objects.views import ObjectViews
@@ -60,7 +60,7 @@ def make_set(tmp_path, protocol):
         shard = Shard("00000.shard", len(data), hashlib.sha256(data).hexdigest(), "")
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "00000.shard").write_bytes(data)
-        write_manifest(tmp_path / folder, SetManifest(settings, LENS, len(records), (shard,), (), tuple(records)))
+        write_manifest(tmp_path / folder, SetManifest(settings, lens_of(settings), len(records), (shard,), (), tuple(records)))
         return ObjectSet(tmp_path / folder)
 
     return make
@@ -69,7 +69,7 @@ def make_set(tmp_path, protocol):
 @pytest.fixture
 def bench_of(protocol):
     """A bench whose training objects are those of a set."""
-    return lambda objects, holdout=2: Bench(protocol, lambda: objects, Silent(), holdout)
+    return lambda objects, holdout=2, **settings: Bench(protocol, lambda: objects, Silent(), ObjectsSettings(holdout=holdout, **settings))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from gen3d.errors import Gen3DError, MissingWeights, UsageError
 from gen3d.pipeline.evaluation import objects_job
 from gen3d.pipeline.evaluation.baselines import Entrant
 from gen3d.pipeline.evaluation.measuring import Usage
-from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, named
+from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, REACHES, named
 from gen3d.pipeline.evaluation.objects_job import ObjectsJob, check, evaluate_objects, limited, lpips_networks
 from gen3d.pipeline.evaluation.objects_protocol import Predicted
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
@@ -128,7 +128,7 @@ def test_lpips_stands_beside_the_other_figures(judge, monkeypatch):
 
 
 def test_names_of_methods():
-    assert named("all") == (*BASELINES, *NETWORKS, *CEILINGS)
+    assert named("all") == (*BASELINES, *NETWORKS, *REACHES, *CEILINGS)
     assert named("ceilings, copy,white") == ("white", "copy", *CEILINGS)
     assert named("baselines") == tuple(BASELINES)
     with pytest.raises(UsageError, match="the method 'coppy' is not known; did you mean copy"):

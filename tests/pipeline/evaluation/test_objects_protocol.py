@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gen3d.errors import BadInput, UsageError
+from gen3d.errors import UsageError
 from gen3d.pipeline.evaluation.objects_protocol import chosen, over_white, protocol_of, question_of
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
+from gen3d.pipeline.objects.views import placement_of
 from gen3d.renderers.mesh import Mesh
 
 
@@ -40,17 +41,15 @@ def test_nano():
     protocol = protocol_of(ObjectsSettings(protocol="nano"))
     assert protocol.targets == tuple(range(1, 8))
     # The longest side seems as long as 1 does from 1.75, where the cameras of nano.md stand.
-    placed = protocol.placement(box(3.0, 1.0, 2.0)).place(box(3.0, 1.0, 2.0)).vertices
+    placed = placement_of(box(3.0, 1.0, 2.0), protocol.fit).place(box(3.0, 1.0, 2.0)).vertices
     extent = placed.amax(0) - placed.amin(0)
     assert float(extent.amax() / protocol.cameras.positions.norm(dim=-1)[0]) == pytest.approx(1 / 1.75)
 
 
 def test_objects_v1_fills_the_bounding_sphere():
     mesh = box(3.0, 1.0, 2.0, at=(5.0, 6.0, 7.0))
-    placed = protocol_of(ObjectsSettings()).placement(mesh).place(mesh).vertices
+    placed = placement_of(mesh, protocol_of(ObjectsSettings()).fit).place(mesh).vertices
     assert torch.allclose(placed.norm(dim=-1), torch.tensor(0.5, dtype=torch.float64))
-    with pytest.raises(BadInput, match="has no extent"):
-        protocol_of(ObjectsSettings()).placement(box(0.0, 0.0, 0.0))
 
 
 def test_a_question_shows_the_given_view_only(protocol, blob):

@@ -12,6 +12,7 @@ from gen3d.pipeline.evaluation.protocol_set import fingerprint, protocol_set
 from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.objects.folders import find_objects
 from gen3d.pipeline.objects.library import select
+from gen3d.pipeline.objects.views import placement_of
 from gen3d.pipeline.progress import Silent
 
 
@@ -39,7 +40,7 @@ def test_every_object_in_every_view(drawn, library, protocol):
     views = objects.read("o3")
     assert torch.equal(views.cameras.world_to_camera, protocol.cameras.world_to_camera)
     mesh = find_objects(library.folder)[3].read()
-    again = draw(protocol.placement(mesh).place(mesh), protocol)
+    again = draw(placement_of(mesh, protocol.fit).place(mesh), protocol)
     assert torch.allclose(views.over(torch.ones(3)), again.over(torch.ones(3)), atol=1 / 255)
     assert torch.allclose(views.alpha, again.alpha, atol=0.51 / 255)
 

@@ -9,10 +9,13 @@ import torch
 
 from gen3d.errors import BadInput, Interrupted, MissingDependency, UsageError
 from gen3d.pipeline.objects import render_set as job
+from gen3d.pipeline.objects.drawing import draw_views
+from gen3d.pipeline.objects.folders import find_objects
 from gen3d.pipeline.objects.manifest import read_manifest
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.render_set import render_set
 from gen3d.pipeline.objects.settings import RenderSettings
+from gen3d.pipeline.objects.views import placement_of
 from gen3d.pipeline.progress import Silent
 
 REAL = Path(__file__).parents[4] / "shared/data/objects"
@@ -287,3 +290,17 @@ def test_real_objects(tmp_path):
     report = render_set(tmp_path / "library", tmp_path / "set", RenderSettings(size=32, views=8), Silent(), workers=1)
     assert not report.manifest.failures
     assert {record.id for record in ObjectSet(tmp_path / "set").records} == {record["id"] for record in chosen}
+
+
+def test_boxes_keep_their_depth(library, tmp_path, small):
+    fitted = replace(small, fit="box")
+    render_set(library.folder, tmp_path / "set", fitted, Silent(), workers=1)
+    objects = ObjectSet(tmp_path / "set")
+    mesh = next(each for each in find_objects(library.folder) if each.id == "cube").read()
+    placed = placement_of(mesh, "box").place(mesh)
+    drawn, kept = draw_views(placed, objects["cube"].cameras), objects["cube"]
+    both = (drawn.alpha > 0) & (kept.alpha > 0)
+    assert float(drawn.depth[both].min()) < 1.25 - 0.5 < float(drawn.depth[both].max())
+    assert torch.allclose(kept.depth[both], drawn.depth[both], atol=0.003)
+    with pytest.raises(UsageError, match="was rendered with --fit box"):
+        render_set(library.folder, tmp_path / "set", small, Silent(), workers=1)

@@ -8,7 +8,7 @@ import torch
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.objects.drawing import draw_views
 from gen3d.pipeline.objects.settings import RenderSettings
-from gen3d.pipeline.objects.views import DISTANCE, FOV, RADIUS, ObjectViews, object_cameras, placement_of, training_views
+from gen3d.pipeline.objects.views import DISTANCE, FOV, RADIUS, REACH, ObjectViews, object_cameras, placement_of, training_views
 from gen3d.renderers.mesh import Mesh
 
 
@@ -52,6 +52,18 @@ def test_objects_fit_in_every_view_with_a_margin(extent):
     border[1:-1, 1:-1] = False
     assert not views.alpha[:, border].any()
     assert (views.alpha.sum((1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("extent", [(1.0, 1.0, 1.0), (3.0, 0.1, 0.1)])
+def test_boxes_have_one_longest_side_and_stay_within_reach(extent):
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box(extent)
+    mesh = Mesh(torch.tensor(box.vertices) + 7, torch.tensor(box.faces))
+    placed = placement_of(mesh, "box").place(mesh).vertices
+    assert float((placed.amax(0) - placed.amin(0)).amax()) == pytest.approx(1.25 / 1.75)
+    assert float(placed.norm(dim=-1).max()) <= REACH["box"] + 1e-9
+    with pytest.raises(BadInput, match="no extent"):
+        placement_of(Mesh(mesh.vertices * 0, mesh.faces), "box")
 
 
 def test_the_bounding_sphere_nearly_fills_the_picture():

@@ -10,11 +10,12 @@ from gen3d.pipeline.formats.images import write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.generate import normalised, shipped_network
+from gen3d.pipeline.stages.generate import normalised
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.multiview.shipped import shipped_network
 from gen3d.priors.multiview.weights import save_network
 from gen3d.renderers.gaussians import Gaussians
 
@@ -120,7 +121,7 @@ def test_objects_leave_with_a_longest_side_of_one():
 
 
 def test_missing_weights_are_told(monkeypatch, tmp_path):
-    monkeypatch.setattr("gen3d.pipeline.stages.generate.SHIPPED", "absent.safetensors")
+    monkeypatch.setattr("gen3d.priors.multiview.shipped.SHIPPED", "absent.safetensors")
     with pytest.raises(MissingWeights, match=r"this build has no absent\.safetensors; train one"):
         shipped_network("")
     with pytest.raises(BadInput, match="cannot be read as a multiview network"):

@@ -26,27 +26,27 @@ def same(one, other):
 
 
 def test_a_step_is_the_same_whenever_it_is_asked_for(pictures, tiny):
-    first, again = StepBatches(pictures, tiny), StepBatches(pictures, tiny)
+    first, again = StepBatches([pictures], tiny), StepBatches([pictures], tiny)
     again[5]
     assert all(same(first[step], again[step]) for step in range(6))
     assert not same(first[0], first[1])
-    assert not same(first[0], StepBatches(pictures, replace(tiny, seed=1))[0])
+    assert not same(first[0], StepBatches([pictures], replace(tiny, seed=1))[0])
 
 
 def test_ranks_share_the_objects_of_a_step(pictures, tiny):
-    whole = StepBatches(pictures, tiny)
-    parts = [StepBatches(pictures, tiny, rank, 2) for rank in range(2)]
+    whole = StepBatches([pictures], tiny)
+    parts = [StepBatches([pictures], tiny, rank, 2) for rank in range(2)]
     for step in range(6):
         both = [part[step] for part in parts]
         assert torch.equal(whole[step].pictures[0::2], both[0].pictures)
         assert torch.equal(whole[step].noise[1::2], both[1].noise)
     with pytest.raises(ValueError, match="cannot be shared by 3 processes"):
-        StepBatches(pictures, tiny, 0, 3)
+        StepBatches([pictures], tiny, 0, 3)
 
 
 def test_noised_views_begin_after_the_warm_up(pictures, tiny):
     settings = replace(tiny, steps=100, warmup=0.5, joint=1.0)
-    batches = StepBatches(pictures, settings)
+    batches = StepBatches([pictures], settings)
     assert [batches[step].given.shape[1] for step in (0, 49, 50, 99)] == [1, 1, 4, 4]
     early, late = batches[0], batches[60]
     assert early.given.all()
@@ -57,7 +57,7 @@ def test_noised_views_begin_after_the_warm_up(pictures, tiny):
 
 
 def test_pictures_are_over_white(pictures, tiny):
-    batch = StepBatches(pictures, tiny)[0]
+    batch = StepBatches([pictures], tiny)[0]
     ground = batch.alpha[:, :, None].expand_as(batch.pictures) == 0
     assert (batch.pictures[ground] == 1).all()
     assert batch.pictures.min() >= -1

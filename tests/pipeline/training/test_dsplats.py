@@ -22,7 +22,7 @@ class Steps(pl.LightningDataModule):
         self.objects, self.settings = objects, settings
 
     def train_dataloader(self):
-        batches = StepBatches(self.objects, self.settings)
+        batches = StepBatches([self.objects], self.settings)
         return torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(self.trainer.global_step, self.settings.steps))
 
     def val_dataloader(self):
@@ -46,7 +46,7 @@ def weights(module):
 
 
 def test_noise_is_that_of_the_time(pictures, tiny):
-    batch = StepBatches(pictures, replace(tiny, joint=1.0))[0]
+    batch = StepBatches([pictures], replace(tiny, joint=1.0))[0]
     views = network_views(batch)
     given = batch.given[:, :, None, None, None].expand_as(views.pictures)
     assert torch.equal(views.pictures[given], batch.pictures[:, :4][given])
@@ -59,7 +59,7 @@ def test_noise_is_that_of_the_time(pictures, tiny):
 
 def test_the_loss_falls_and_has_gradients_everywhere(pictures, tiny):
     torch.manual_seed(0)
-    module, batch = DsplatsTraining(tiny), StepBatches(pictures, replace(tiny, joint=1.0))[0]
+    module, batch = DsplatsTraining(tiny), StepBatches([pictures], replace(tiny, joint=1.0))[0]
     optimizer = torch.optim.Adam(module.network.parameters(), 3e-3)
     losses = []
     for _ in range(12):
@@ -80,7 +80,7 @@ def test_perceptual_distance_counts_where_there_is_little_noise(pictures, tiny):
         return (one - other).abs().flatten(1).mean(1)
 
     settings = replace(tiny, joint=1.0, perceptual=1.0, perceptual_below=0.0)
-    batch = replace(StepBatches(pictures, settings)[0], given=torch.tensor([[True] * 4, [True, False, False, False]]))
+    batch = replace(StepBatches([pictures], settings)[0], given=torch.tensor([[True] * 4, [True, False, False, False]]))
     splats = DsplatsTraining(settings).network(network_views(batch))
     plain, _ = render_loss(splats, batch, replace(settings, perceptual=0.0))
     full, _ = render_loss(splats, batch, settings, distance)
