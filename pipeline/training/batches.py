@@ -17,7 +17,8 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.frames import rigid
 
 GIVEN = (0.1, 0.6, 0.1, 0.05, 0.15)  # how often none, one, ... of four views are given in a step with noised views
-RING_FIRST = 0.7  # how often the reference is one of the views around the object
+FRONT = 0.4  # how often the reference is the object's front, as in most pictures
+RING_FIRST = 0.4  # how often another one of the views around the object; else any view
 AROUND = 0.7  # how often the others stand evenly around it
 
 
@@ -146,8 +147,9 @@ def choose_views(count: int, taken: int, targets: int, generator: torch.Generato
         targets: further ones.
         generator: source of random numbers.
     """
-    ring = torch.rand((), generator=generator) < RING_FIRST
-    first = int(torch.randint(RING if ring else count, (), generator=generator))
+    kind = float(torch.rand((), generator=generator))
+    ring = kind < FRONT + RING_FIRST
+    first = 0 if kind < FRONT else int(torch.randint(RING if ring else count, (), generator=generator))
     chosen = [first]
     if ring and RING % taken == 0 and torch.rand((), generator=generator) < AROUND:
         chosen = [(first + i * RING // taken) % RING for i in range(taken)]

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
+from gen3d.pipeline.training.muon import Muon
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.denoiser import PATH, draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
@@ -19,7 +20,9 @@ from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures `[n, 3, h, w]` in [-1, 1], twice, to distances `[n]`
+BETAS = (0.9, 0.98)  # of Adam
 RISE = 200  # steps in which the learning rate rises
+LOG = 0.1  # brings gradients to about the size that clipping is set for
 CAP = 40.0  # dB that a view counts at most: an object that is all white is otherwise infinitely good
 
 
@@ -38,21 +41,36 @@ def render_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
     """The loss of splats against all views of a batch, and the plain squared error of each object's colours in [0, 1].
 
-    w(t) (|rgb|^2 + alpha |opacity|^2), and LPIPS where there is little noise or all views are given.
+    A view's error is |rgb|^2 + alpha |opacity|^2; it or its logarithm counts, with w(t). LPIPS is added where there is little noise or
+    all views are given.
     """
     rendering = draw(splats, batch.cameras)
     seen = to_pictures(rendering)
-    error = ((seen - batch.pictures) / 2).square().flatten(1).mean(1)
-    opacity = (rendering.alpha - batch.alpha).square().flatten(1).mean(1)
-    weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(error)
+    colors = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
+    errors = colors + settings.alpha * (rendering.alpha - batch.alpha).square().flatten(2).mean(2)
+    if settings.loss == "log":
+        errors = LOG * (errors + settings.floor).log()
+    weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(errors)
     weight = torch.where(batch.given.all(1), 1.0, weight / weight.mean() if weight.ndim else weight)
-    loss = (weight * (error + settings.alpha * opacity)).mean()
+    loss = (weight * errors.mean(1)).mean()
     if perceptual is not None and settings.perceptual:
         counts = batch.given.all(1) | (batch.times < settings.perceptual_below)
         if bool(counts.any()):
             distance = perceptual(seen[counts].flatten(0, 1).clamp(-1, 1), batch.pictures[counts].flatten(0, 1))
             loss = loss + settings.perceptual * distance.mean() * counts.float().mean()
-    return loss, error.detach()
+    return loss, colors.mean(1).detach()
+
+
+def optimizer_of(network: MultiviewNetwork, settings: DsplatsSettings) -> torch.optim.Optimizer:
+    """AdamW, or Muon for all matrices between the first layer and the last, which it does not suit."""
+    ends = {id(p) for layer in (network.unet.conv_in, network.unet.conv_out) for p in layer.parameters()} | {id(network.absent)}
+    matrices = [p for p in network.parameters() if p.ndim > 1 and (settings.optimizer == "adamw" or id(p) not in ends)]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if id(p) not in chosen]
+    if settings.optimizer == "muon":
+        return Muon(matrices, others, settings.rate, settings.decay, betas=BETAS)
+    groups = [{"params": matrices, "weight_decay": settings.decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, settings.rate, betas=BETAS)
 
 
 def psnr(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -91,15 +109,16 @@ class DsplatsTraining(pl.LightningModule):
         """The average follows."""
         self.average.update(self.network)
 
-    def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> None:
-        """PSNR of views that were not given, by objects: one step from one view, and with noise by its level."""
+    def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> Tensor:
+        """PSNR of views that were not given, by objects: one step from one view, and with noise by its level; what was seen."""
         n = batch.given.shape[1]
-        splats = self.average.network(network_views(batch))
-        error = ((to_pictures(draw(splats, batch.cameras)).clamp(-1, 1) - batch.pictures) / 2).square().flatten(2).mean(2)
+        seen = to_pictures(draw(self.average.network(network_views(batch)), batch.cameras)).clamp(-1, 1)
+        error = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
         if n == 1:
             self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
         else:
             self._bins.add(PATH(batch.times.double().cpu()), error[:, 1:].mean(1))
+        return seen
 
     def on_validation_epoch_end(self) -> None:
         """The PSNR of each level of noise."""
@@ -109,11 +128,8 @@ class DsplatsTraining(pl.LightningModule):
         self._bins = NoiseBins()
 
     def configure_optimizers(self) -> Any:
-        """AdamW, without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""
-        matrices = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.settings.decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, self.settings.rate, betas=(0.9, 0.98))
+        """Without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""
+        optimizer = optimizer_of(self.network, self.settings)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}}
 
     def _rate(self, step: int) -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.ranges import check_choices, check_ranges
 
+LOSSES = ("log", "square")
+OPTIMIZERS = ("adamw", "muon")
 WEIGHTS = ("uniform", "snr", "min_snr", "velocity", "v")
 
 
@@ -21,10 +23,13 @@ class DsplatsSettings:
         targets: further views that the splats are compared with.
         joint: share of the steps that have noised views, once they begin.
         warmup: share of all steps before noised views begin.
+        optimizer: adamw; or muon, for matrices, with adamw for the rest.
         rate: highest learning rate.
         decay: of the weights.
         clip: norm that gradients are scaled down to.
         average: decay of the moving average of the weights, which is what counts at the end.
+        loss: of a view: log of its error, so that every object counts alike as it does in decibels; or square, the error itself.
+        floor: added to errors before their logarithm is taken: views that are better hardly count.
         alpha: weight of the squared error of opacity.
         perceptual: weight of LPIPS; 0 leaves it out.
         perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, renders are means of what can be.
@@ -43,10 +48,13 @@ class DsplatsSettings:
     targets: int = 3
     joint: float = 0.4
     warmup: float = 0.3
+    optimizer: str = "adamw"
     rate: float = 1e-3
     decay: float = 0.02
     clip: float = 1.0
     average: float = 0.999
+    loss: str = "log"
+    floor: float = 2e-3
     alpha: float = 0.3
     perceptual: float = 0.0
     perceptual_below: float = 0.5
@@ -57,7 +65,8 @@ class DsplatsSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choices(self, weight=WEIGHTS)
+        check_choices(self, weight=WEIGHTS, loss=LOSSES, optimizer=OPTIMIZERS)
         shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below"), (0.0, 1.0))
         check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
-        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), alpha=(0, 100), perceptual=(0, 100), check=(1, 10**8))
+        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8))
+        check_ranges(self, floor=(0, 1), alpha=(0, 100), perceptual=(0, 100))
