@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = Report({"status": status, "error": str(failure), "exit_code": failure.exit_code}, "", failure.exit_code)
     text = json_line({"status": "done" if report.exit_code == 0 else "failed", **report.facts}) if as_json else report.text
     with contextlib.suppress(BrokenPipeError):
-        if text:
+        if text and not report.silent:
             print(text, flush=True)
     return report.exit_code
 

@@ -16,11 +16,13 @@ class Report:
         facts: what `--json` prints, in one line.
         text: what is printed otherwise.
         exit_code: 0, unless the verb's answer is a failure: a check that did not pass.
+        silent: print nothing: another process of the same job tells.
     """
 
     facts: dict[str, Any]
     text: str
     exit_code: int = 0
+    silent: bool = False
 
 
 def json_line(facts: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ def configure(parser: Parser) -> None:
     parser.add_input("prior", "what to train: dsplats, pictures to splats", kind=Literal["dsplats"])
     parser.flags.add_argument("--data", type=str, nargs="+", help="a set that gen3d data render has made, or several of one library")
     parser.flags.add_argument("--out", type=str, help="folder of checkpoints, logs and weights; a training goes on from what is there")
+    parser.flags.add_argument("--init", type=str, help="a file of weights to begin with")
     place = parser.flags.add_argument_group("where it runs")
     place.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto", help="cpu or cuda")
     place.add_argument("--devices", type=int, default=1, help="processes on a machine")
@@ -35,6 +36,8 @@ def execute(options: SimpleNamespace) -> Report:
     for name in ("data", "out"):
         if getattr(options, name) is None:
             raise UsageError(f"gen3d train needs --{name}; see gen3d train --help")
+    from lightning.pytorch.utilities import rank_zero_only
+
     from gen3d.pipeline.training.run import TrainingJob
     from gen3d.pipeline.training.train import train_dsplats
 
@@ -52,8 +55,11 @@ def execute(options: SimpleNamespace) -> Report:
         options.precision,
         options.accumulate,
     )
-    with Bar(quiet=options.quiet) as progress:
-        trained = train_dsplats(options.data, settings, job, progress)
+    worker = bool(rank_zero_only.rank)  # only the first process tells
+    with Bar(quiet=options.quiet or worker) as progress:
+        trained = train_dsplats(options.data, settings, job, progress, options.init)
+    if worker:
+        return Report({}, "", silent=True)
     facts = {"weights": trained.weights, "steps": settings.steps, "seconds": round(trained.seconds, 1), **trained.figures}
     figures = ", ".join(f"{name} {value:.2f} dB" for name, value in trained.figures.items())
     text = f"{settings.steps:,} steps in {trained.seconds / 60:.1f} minutes: {figures}\n  {short(trained.weights)}"

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from gen3d.errors import BadInput
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
 from gen3d.pipeline.training.muon import Muon
@@ -90,8 +91,21 @@ class DsplatsTraining(pl.LightningModule):
         super().__init__()
         self.settings = settings
         self.network = MultiviewNetwork(settings.network)
+        if settings.checkpointing:
+            self.network.unet.enable_gradient_checkpointing()
         self.average = Average(self.network, settings.average)
         self._perceptual, self._bins = (perceptual,), NoiseBins()  # in a tuple: its weights belong to no checkpoint
+
+    def begin_with(self, network: MultiviewNetwork) -> None:
+        """Take the weights of a network.
+
+        Raises:
+            BadInput: it has other shapes.
+        """
+        if network.settings != self.settings.network:
+            raise BadInput(f"the network to begin with has {network.settings} and {self.settings.network} is trained; give the same")
+        for each in (self.network, self.average.network):
+            each.load_state_dict(network.state_dict())
 
     def training_step(self, batch: ObjectBatch, index: int) -> Tensor:
         """The loss of one batch."""

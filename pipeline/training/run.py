@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 
 from gen3d.errors import Interrupted
-from gen3d.pipeline.formats.images import contact_sheet, write_image
-from gen3d.pipeline.progress import Progress
-from gen3d.pipeline.training.batches import ObjectBatch
+from gen3d.pipeline.training.logs import Grids, loggers
 from gen3d.renderers.native.threads import kernel_threads
 
 LAST = "last.ckpt"
@@ -53,42 +49,6 @@ class TrainingJob:
     accumulate: int = 1
 
 
-class Reporter(pl.Callback):
-    """Tells the progress listener."""
-
-    def __init__(self, progress: Progress, job: TrainingJob) -> None:
-        self._progress, self._job = progress, job
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """The number of steps."""
-        self._progress.start("train", self._job.steps)
-        self._progress.advance(trainer.global_step)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, index: int) -> None:
-        """One step and its figures."""
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(("train/psnr", "check/psnr"))}
-        short = {name.removeprefix("train/").removeprefix("check/"): value for name, value in figures.items() if "noise " not in name}
-        self._progress.advance(trainer.global_step, **short)
-
-
-class Grids(pl.Callback):
-    """previews/step-0001000.png at every measurement: objects of the hold-out, a row of true views above a row of rendered ones."""
-
-    def __init__(self, out: Path) -> None:
-        self._folder = out / "previews"
-
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: ObjectBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """The first batch that shows one view."""
-        if batch_idx or dataloader_idx or not trainer.is_global_zero or trainer.state.fn != "fit":
-            return
-        rows = torch.stack([batch.pictures, outputs], 1).flatten(0, 2).float().cpu()
-        self._folder.mkdir(exist_ok=True)
-        sheet = contact_sheet(rows.movedim(1, -1) / 2 + 0.5, batch.pictures.shape[1])
-        write_image(self._folder / f"step-{trainer.global_step:07d}.png", sheet)
-
-
 def run(
     module: pl.LightningModule, data: pl.LightningDataModule, job: TrainingJob, callbacks: Sequence[pl.Callback] = ()
 ) -> dict[str, float]:
@@ -118,7 +78,7 @@ def run(
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             log_every_n_steps=20,
-            logger=CSVLogger(job.out, name="logs"),
+            logger=loggers(job.out),
             callbacks=[saver, Grids(job.out), *callbacks],
             enable_progress_bar=False,
             enable_model_summary=False,

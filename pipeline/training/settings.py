@@ -37,6 +37,7 @@ class DsplatsSettings:
         balance: how much more often objects of rare tiers come than their number says, from 0 (not) to 1 (all tiers alike).
         holdout: training objects that are kept for measuring.
         check: steps between two measurements.
+        checkpointing: of gradients: features are computed again on the way back, which takes a third more time and less memory.
         seed: of all randomness.
     """
 
@@ -62,6 +63,7 @@ class DsplatsSettings:
     balance: float = 0.3
     holdout: int = 96
     check: int = 500
+    checkpointing: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -14,10 +14,11 @@ from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.data import DsplatsData
 from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
-from gen3d.pipeline.training.run import Reporter, TrainingJob, run
+from gen3d.pipeline.training.logs import Reporter
+from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
-from gen3d.priors.multiview.weights import save_network
+from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.perceptual import load_lpips
 
 WEIGHTS = "dsplats.safetensors"
@@ -38,7 +39,9 @@ class Trained:
     figures: dict[str, float]
 
 
-def train_dsplats(folders: Sequence[str | Path], settings: DsplatsSettings, job: TrainingJob, progress: Progress) -> Trained:
+def train_dsplats(
+    folders: Sequence[str | Path], settings: DsplatsSettings, job: TrainingJob, progress: Progress, start: str | Path | None = None
+) -> Trained:
     """Train a multiview network on the training split of sets but for its hold-out.
 
     Args:
@@ -46,9 +49,10 @@ def train_dsplats(folders: Sequence[str | Path], settings: DsplatsSettings, job:
         settings: of the training; written beside the weights.
         job: where and how it runs.
         progress: told of every step.
+        start: a file of weights to begin with; None begins with random ones.
 
     Raises:
-        BadInput: a set is not there, or of another size.
+        BadInput: a set is not there, or of another size; or the weights to begin with have other shapes.
     """
     began = time.monotonic()
     sets = [ObjectSet(folder) for folder in folders]
@@ -59,7 +63,9 @@ def train_dsplats(folders: Sequence[str | Path], settings: DsplatsSettings, job:
     (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
     pl.seed_everything(settings.seed, verbose=False)
     module = DsplatsTraining(settings, _perceptual(settings))
-    metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, job)])
+    if start is not None:
+        module.begin_with(load_network(start))
+    metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, settings.steps)])
     progress.finish()
     averaged = module.average.network
     assert isinstance(averaged, MultiviewNetwork)

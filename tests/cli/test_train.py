@@ -57,6 +57,9 @@ def test_a_training_ends_with_weights_that_load(gen3d, rendered, tmp_path):
     assert 0 < facts["check/psnr"] < 40
     assert load_network(facts["weights"]).settings.channels == (16, 32)
     assert "channels" in (tmp_path / "run" / "settings.yaml").read_text()
+    more = ["--init", facts["weights"], "--steps=1", "--rate=0", "--average=0", "--check=1"]
+    code, out, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "more"), *SMALL, *more, "--json", "-q")
+    assert (code, json.loads(out)["check/psnr"]) == (0, pytest.approx(facts["check/psnr"], abs=0.05))
     again, text, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, "-q")
     assert again == 0
     assert text.startswith("4 steps in 0.0 minutes: check/psnr ")
@@ -92,6 +95,7 @@ def test_two_processes_are_one(rendered, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, more in (("one", ["--devices=1"]), ("two", ["--devices=2", "--strategy=ddp"])):
         command = [sys.executable, "-m", "gen3d", "train", "dsplats", "--data", rendered, "--out", places[name], *SMALL, *more, "-q"]
-        subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240)
+        told = subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240, capture_output=True, text=True)
+        assert told.stdout.count("steps in") == 1
     one, two = (weights(place) for place in places.values())
     assert torch.allclose(one, two, atol=2e-5)

@@ -7,6 +7,8 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from gen3d.errors import BadInput
+from gen3d.optional import available
 from gen3d.pipeline.formats.images import read_image
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import StepBatches, joined
@@ -122,6 +124,8 @@ def test_a_run_trains_checks_and_goes_on(pictures, tiny, tmp_path):
     assert [path.parent.name for path in sorted((tmp_path / "cut").glob("logs/*/metrics.csv"))] == ["version_0", "version_1"]
     sheet, _ = read_image(tmp_path / "whole" / "previews" / "step-0000003.png")
     assert sheet.shape == (4 * 16, 8 * 16, 3)
+    if available("tensorboard"):
+        assert list((tmp_path / "whole" / "tensorboard").rglob("events.out.*"))
 
 
 def test_logarithms_make_faint_objects_count_like_others(pictures, tiny):
@@ -135,6 +139,29 @@ def test_logarithms_make_faint_objects_count_like_others(pictures, tiny):
 
     assert loss("square", 0.25) / loss("square", 1.0) == pytest.approx(1 / 16, rel=1e-3)
     assert loss("log", 0.25) - loss("log", 1.0) == pytest.approx(0.1 * math.log(1 / 16), rel=1e-3)
+
+
+def test_checkpointing_changes_no_gradient(pictures, tiny):
+    found = []
+    for checkpointing in (False, True):
+        settings = replace(tiny, checkpointing=checkpointing, joint=1.0)
+        torch.manual_seed(0)
+        module, batch = DsplatsTraining(settings).train(), StepBatches([pictures], settings)[0]
+        torch.nn.init.normal_(module.network.unet.conv_out.weight, std=0.1)
+        render_loss(module.network(network_views(batch)), batch, settings)[0].backward()
+        found.append(torch.cat([p.grad.flatten() for p in module.network.parameters()]))
+    assert float(found[0].abs().max()) > 0
+    assert torch.allclose(*found, atol=1e-6)
+
+
+def test_a_training_begins_with_weights_of_its_shapes(tiny):
+    first, second = DsplatsTraining(tiny), DsplatsTraining(tiny)
+    second.begin_with(first.network)
+    assert torch.equal(weights(first), weights(second))
+    assert torch.equal(second.average.network.unet.conv_in.weight, first.network.unet.conv_in.weight)
+    other = replace(tiny, network=replace(tiny.network, layers=3))
+    with pytest.raises(BadInput, match=r"the network to begin with has .*layers=2.* give the same"):
+        DsplatsTraining(other).begin_with(first.network)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
