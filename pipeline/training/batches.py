@@ -33,6 +33,7 @@ class ObjectBatch:
         given: of the views that the network takes `[b, n]`; the rest of them are noised.
         times: of the noised views, one for an object, in (0, 1) `[b]`.
         noise: `[b, n, 3, h, w]`.
+        captions: of the objects, empty where it is left out.
     """
 
     pictures: Float[Tensor, "b v 3 h w"]
@@ -41,6 +42,7 @@ class ObjectBatch:
     given: Bool[Tensor, "b n"]
     times: Float[Tensor, " b"]
     noise: Float[Tensor, "b n 3 h w"]
+    captions: tuple[str, ...]
 
     def to(self, device: torch.device) -> "ObjectBatch":
         """The same on another device; Lightning calls it."""
@@ -100,8 +102,10 @@ class StepBatches(Dataset[ObjectBatch]):
         pictures = pictures[:, torch.randperm(3, generator=generator)]
         known = given_views(taken, generator) if joint else torch.ones(1, dtype=torch.bool)
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
+        objects, place = self._objects[number]
+        caption = "" if torch.rand((), generator=generator) < self._settings.untold else objects.records[place].caption
         placed = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
-        return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None])
+        return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None], (caption,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +191,5 @@ def joined(parts: Sequence[ObjectBatch]) -> ObjectBatch:
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("pictures", "alpha", "given", "times", "noise")}
     first = parts[0].cameras
     poses, matrices = (torch.cat([getattr(part.cameras, name) for part in parts]) for name in ("world_to_camera", "intrinsics"))
-    return ObjectBatch(cameras=replace(first, world_to_camera=poses, intrinsics=matrices), **tensors)
+    captions = tuple(caption for part in parts for caption in part.captions)
+    return ObjectBatch(cameras=replace(first, world_to_camera=poses, intrinsics=matrices), captions=captions, **tensors)

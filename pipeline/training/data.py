@@ -71,7 +71,7 @@ def checked(objects: ObjectSet, number: int, *, noised: int) -> ObjectBatch:
     noise = torch.randn(1, noised + 1, *pictures.shape[1:], generator=generator)
     given = (torch.arange(noised + 1) == 0)[None]
     time = torch.tensor([(number % CHECKED + 0.5) / CHECKED])
-    return ObjectBatch(pictures[None], views.alpha[None], cameras, given, time, noise)
+    return ObjectBatch(pictures[None], views.alpha[None], cameras, given, time, noise, (objects.records[number].caption,))
 
 
 def _grouped(parts: list[ObjectBatch]) -> list[ObjectBatch]:

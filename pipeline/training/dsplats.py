@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from gen3d.errors import BadInput
@@ -15,8 +16,10 @@ from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
 from gen3d.pipeline.training.muon import Muon
 from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.priors.multiview.denoiser import PATH, draw, to_pictures
+from gen3d.priors.multiview.denoiser import PATH, Encode, draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
+from gen3d.priors.multiview.pretrained import Pretrained
+from gen3d.priors.multiview.settings import LATENT
 from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
 
@@ -27,14 +30,21 @@ LOG = 0.1  # brings gradients to about the size that clipping is set for
 CAP = 40.0  # dB that a view counts at most: an object that is all white is otherwise infinitely good
 
 
-def network_views(batch: ObjectBatch) -> Views:
-    """The views that the network takes, noised where they are not given."""
+def network_views(batch: ObjectBatch, encode: Encode | None = None) -> Views:
+    """The views that the network takes, or their latents, noised where they are not given."""
     n = batch.given.shape[1]
-    c = PATH(batch.times.double()).like(batch.noise)
-    clean = batch.pictures[:, :n]
-    noised = (c.alpha * clean + c.sigma * batch.noise).to(clean.dtype)
-    pictures = torch.where(batch.given[:, :, None, None, None], clean, noised)
-    return Views(pictures, batch.alpha[:, :n], batch.given, batch.times[:, None].expand(-1, n), batch.cameras.select(slice(n)))
+    c, known = PATH(batch.times.double()).like(batch.noise), batch.given[:, :, None, None, None]
+    pictures, noise, latents = batch.pictures[:, :n], batch.noise, None
+    clean = pictures if encode is None else encode(pictures)
+    if encode is not None:
+        noise = functional.pixel_unshuffle(noise, LATENT)[:, :, : clean.shape[2]]  # as good as any normal numbers
+    mixed = torch.where(known, clean, (c.alpha * clean + c.sigma * noise).to(clean.dtype))
+    if encode is None:
+        pictures = mixed
+    else:
+        latents = mixed
+    times, cameras = batch.times[:, None].expand(-1, n), batch.cameras.select(slice(n))
+    return Views(pictures, batch.alpha[:, :n], batch.given, times, cameras, latents)
 
 
 def render_loss(
@@ -85,16 +95,28 @@ class DsplatsTraining(pl.LightningModule):
     Args:
         settings: of the training.
         perceptual: LPIPS, if its weight is above 0.
+        pretrained: what to begin with instead of random weights; its autoencoder and its words belong to no checkpoint.
     """
 
-    def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None) -> None:
+    def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None, pretrained: Pretrained | None = None) -> None:
         super().__init__()
         self.settings = settings
-        self.network = MultiviewNetwork(settings.network)
+        self.network = MultiviewNetwork(settings.network) if pretrained is None else pretrained.network
         if settings.checkpointing:
             self.network.unet.enable_gradient_checkpointing()
         self.average = Average(self.network, settings.average)
-        self._perceptual, self._bins = (perceptual,), NoiseBins()  # in a tuple: its weights belong to no checkpoint
+        # In a tuple, for what a module holds as an attribute goes into its checkpoints.
+        self._frozen = (perceptual, *((None, None) if pretrained is None else (pretrained.encode, pretrained.text)))
+        self._bins = NoiseBins()
+
+    def forward(self, network: MultiviewNetwork, batch: ObjectBatch) -> Gaussians:
+        """The splats of a batch."""
+        _, encode, text = self._frozen
+        for each in (encode, text):
+            if each is not None:
+                each.to(batch.pictures.device)
+        splats: Gaussians = network(network_views(batch, encode), None if text is None else text(batch.captions))
+        return splats
 
     def begin_with(self, network: MultiviewNetwork) -> None:
         """Take the weights of a network.
@@ -109,8 +131,7 @@ class DsplatsTraining(pl.LightningModule):
 
     def training_step(self, batch: ObjectBatch, index: int) -> Tensor:
         """The loss of one batch."""
-        splats = self.network(network_views(batch))
-        loss, error = render_loss(splats, batch, self.settings, self._perceptual[0])
+        loss, error = render_loss(self(self.network, batch), batch, self.settings, self._frozen[0])
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss is {float(loss)} at step {self.global_step}; lower --rate, or resume from an earlier checkpoint"
@@ -126,7 +147,7 @@ class DsplatsTraining(pl.LightningModule):
     def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> Tensor:
         """PSNR of views that were not given, by objects: one step from one view, and with noise by its level; what was seen."""
         n = batch.given.shape[1]
-        seen = to_pictures(draw(self.average.network(network_views(batch)), batch.cameras)).clamp(-1, 1)
+        seen = to_pictures(draw(self(self._averaged, batch), batch.cameras)).clamp(-1, 1)
         error = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
         if n == 1:
             self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
@@ -140,6 +161,12 @@ class DsplatsTraining(pl.LightningModule):
             if count:
                 self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(error))), sync_dist=True)
         self._bins = NoiseBins()
+
+    @property
+    def _averaged(self) -> MultiviewNetwork:
+        network = self.average.network
+        assert isinstance(network, MultiviewNetwork)
+        return network
 
     def configure_optimizers(self) -> Any:
         """Without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""

@@ -16,6 +16,9 @@ class DsplatsSettings:
 
     Attributes:
         network: its shapes.
+        pretrained: a hub's name or the folder of a Stable Diffusion pipeline to begin with; the network then works on its latents and
+            reads captions.
+        untold: share of the objects whose caption is left out, for guidance.
         steps: of optimisation.
         objects: of a step in which one given view is reconstructed, over all devices.
         joint_objects: of a step with noised views, over all devices.
@@ -42,6 +45,8 @@ class DsplatsSettings:
     """
 
     network: MultiviewSettings = field(default_factory=MultiviewSettings)
+    pretrained: str = ""
+    untold: float = 0.1
     steps: int = 14_000
     objects: int = 24
     joint_objects: int = 8
@@ -68,7 +73,7 @@ class DsplatsSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, weight=WEIGHTS, loss=LOSSES, optimizer=OPTIMIZERS)
-        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below"), (0.0, 1.0))
+        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold"), (0.0, 1.0))
         check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
         check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8))
         check_ranges(self, floor=(0, 1), alpha=(0, 100), perceptual=(0, 100))

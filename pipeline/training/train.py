@@ -18,6 +18,7 @@ from gen3d.pipeline.training.logs import Reporter
 from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.perceptual import load_lpips
 
@@ -62,14 +63,15 @@ def train_dsplats(
     job.out.mkdir(parents=True, exist_ok=True)
     (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
     pl.seed_everything(settings.seed, verbose=False)
-    module = DsplatsTraining(settings, _perceptual(settings))
+    pretrained = from_pretrained(settings.pretrained, settings.network) if settings.pretrained else None
+    module = DsplatsTraining(settings, _perceptual(settings), pretrained)
     if start is not None:
         module.begin_with(load_network(start))
     metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, settings.steps)])
     progress.finish()
     averaged = module.average.network
     assert isinstance(averaged, MultiviewNetwork)
-    save_network(averaged, job.out / WEIGHTS)
+    save_network(averaged, job.out / WEIGHTS, bits=16 if pretrained else 8)
     return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import Rendering, rasterize
 
+Encode = Callable[[Float[Tensor, "b v 3 h w"]], Float[Tensor, "b v 4 hl wl"]]
 PATH: Path = Cosine()  # that the networks are trained on
 
 
@@ -23,12 +25,15 @@ PATH: Path = Cosine()  # that the networks are trained on
 class SplatDenoiser:
     """Noised views to the splats behind them; `aux` of every prediction are the splats.
 
+    The state are pixels, or latents where there is an encoder: then what is expected is the render, encoded again.
+
     Attributes:
         network: views and a condition to splats.
         cameras: of the views `[b, v]`.
         given: views that are known `[b, v]`.
         pictures: what is known, colours over white in [-1, 1], `[b, v, 3, h, w]`; anything in views that are not given.
         alpha: opacity of what is known `[b, v, h, w]`.
+        encode: pictures in [-1, 1] `[b, v, 3, h, w]` to latents `[b, v, 4, h / 8, w / 8]`; None for pixels.
     """
 
     network: Callable[[Views, Any], Gaussians]
@@ -36,15 +41,26 @@ class SplatDenoiser:
     given: Bool[Tensor, "b v"]
     pictures: Float[Tensor, "b v 3 h w"]
     alpha: Float[Tensor, "b v h w"]
+    encode: Encode | None = None
 
-    def __call__(self, x: Float[Tensor, "b v 3 h w"], c: Coef, condition: Any = None) -> Prediction:
+    @cached_property
+    def clean(self) -> Float[Tensor, "b v c ..."]:
+        """What is known, as states hold it."""
+        return self.pictures if self.encode is None else self.encode(self.pictures)
+
+    def __call__(self, x: Float[Tensor, "b v c ..."], c: Coef, condition: Any = None) -> Prediction:
         """See `Denoiser`; given views come out as they are, whatever is in their place in x."""
         state, own = on_path(PATH, x, c)
         known = self.given[:, :, None, None, None]
         times = torch.as_tensor(own.t, dtype=torch.float32).to(x.device).expand(self.given.shape)
-        views = Views(torch.where(known, self.pictures, state), self.alpha, self.given, times, self.cameras)
+        mixed = torch.where(known, self.clean, state)
+        if self.encode is None:
+            views = Views(mixed, self.alpha, self.given, times, self.cameras)
+        else:
+            views = Views(self.pictures, self.alpha, self.given, times, self.cameras, mixed)
         splats = self.network(views, condition)
-        x0 = torch.where(known, self.pictures, to_pictures(draw(splats, self.cameras)).to(x))
+        shown = to_pictures(draw(splats, self.cameras)).to(x)
+        x0 = torch.where(known, self.clean, shown if self.encode is None else self.encode(shown))
         return Prediction(x0, implied_eps(x, x0, c), splats)
 
 

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.priors.multiview.denoiser import SplatDenoiser
-from gen3d.priors.multiview.network import MultiviewNetwork, Views
+from gen3d.priors.multiview.denoiser import Encode, SplatDenoiser
+from gen3d.priors.multiview.network import LATENTS, MultiviewNetwork, Views
+from gen3d.priors.multiview.settings import LATENT
 from gen3d.priors.samplers.driver import Noise, Probe, Sampled, sample
 from gen3d.priors.samplers.grids import Grid, angular
 from gen3d.priors.samplers.paths import Cosine
@@ -36,11 +37,13 @@ class GivenViews:
     cameras: Cameras
 
 
-def reconstruct(network: MultiviewNetwork, given: GivenViews, condition: Any = None) -> Gaussians:
+def reconstruct(network: MultiviewNetwork, given: GivenViews, condition: Any = None, *, encode: Encode | None = None) -> Gaussians:
     """The splats of given views, in one evaluation; with one view the mean of all that it can be."""
     b, v = given.alpha.shape[:2]
     known = torch.ones(b, v, dtype=torch.bool, device=given.alpha.device)
-    return network(Views(given.pictures, given.alpha, known, torch.zeros_like(known, dtype=torch.float32), given.cameras), condition)
+    latents = None if encode is None else encode(given.pictures)
+    times = torch.zeros_like(known, dtype=torch.float32)
+    return network(Views(given.pictures, given.alpha, known, times, given.cameras, latents), condition)
 
 
 def generate(
@@ -54,6 +57,7 @@ def generate(
     solver: Solver | None = None,
     grid: Grid | None = None,
     guided: Any = None,
+    encode: Encode | None = None,
     probes: Sequence[Probe] = (),
 ) -> Sampled:
     """One of the objects that given views can show; its splats are `prediction.aux` of the result.
@@ -68,6 +72,7 @@ def generate(
         solver: `Momentum` of order two by velocity by default.
         grid: on any path; `angular` on the cosine path by default.
         guided: from the denoiser to one with guidance, such as `lambda d: CFG(d, 2.0)`.
+        encode: of networks of latents, see `SplatDenoiser`.
         probes: called at every evaluation.
     """
     b, v = given.alpha.shape[:2]
@@ -76,8 +81,9 @@ def generate(
     alpha = torch.cat([given.alpha, given.alpha.new_zeros(b, m, height, width)], 1)
     known = (torch.arange(v + m, device=alpha.device) < v).expand(b, -1)
     grid = grid or angular(Cosine(), steps)
-    denoiser: Denoiser = SplatDenoiser(network, beside(given.cameras, missing), known, pictures, alpha)
-    start = from_noise(grid, noise(pictures.shape).to(pictures))
+    denoiser: Denoiser = SplatDenoiser(network, beside(given.cameras, missing), known, pictures, alpha, encode)
+    shape = pictures.shape if encode is None else (b, v + m, LATENTS, height // LATENT, width // LATENT)
+    start = from_noise(grid, noise(shape).to(pictures))
     wrapped = denoiser if guided is None else guided(denoiser)
     return sample(wrapped, solver or Momentum(2.0, coordinate="velocity"), grid, start, condition, probes=probes, noise=noise)
 

@@ -4,6 +4,8 @@ Every view enters with its rays, its noise level and a mask that says whether it
 what comes out are splats at the cells of all views.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +19,14 @@ from gen3d.priors.multiview.attention import MultiviewProcessor
 from gen3d.priors.multiview.heads import NUMBERS, Cells, splat_head, to_gaussians
 from gen3d.priors.multiview.rays import pixel_rays, ray_channels
 from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.samplers.paths import VPDiscrete
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 
 INPUTS = 3 + 1 + 1 + 6  # colours, opacity of given views, mask of given views, rays
+LATENTS = 4  # channels of Stable Diffusion's latents
 TICKS = 1000.0  # what the time embedding counts a path's unit of time as
+BETAS = (0.00085, 0.012)  # of Stable Diffusion, whose square roots rise evenly over 1000 steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,12 @@ class Views:
     """Views of objects as the network takes them.
 
     Attributes:
-        pictures: `[b, v, 3, h, w]`, colours over white in [-1, 1], noised in the views that are not given.
+        pictures: `[b, v, 3, h, w]`, colours over white in [-1, 1], noised in the views that are not given; with latents, anything there.
         alpha: `[b, v, h, w]` in [0, 1]; of given views, anything in others.
         given: `[b, v]`, views without noise.
         times: `[b, v]` of the path that the network is trained on, in [0, 1]; of views that are not given.
         cameras: `[b, v]`.
+        latents: `[b, v, 4, h / 8, w / 8]`, noised in the views that are not given; for networks of latents.
     """
 
     pictures: Float[Tensor, "b v 3 h w"]
@@ -41,6 +47,7 @@ class Views:
     given: Bool[Tensor, "b v"]
     times: Float[Tensor, "b v"]
     cameras: Cameras
+    latents: Float[Tensor, "b v 4 hl wl"] | None = None
 
 
 class MultiviewNetwork(nn.Module):
@@ -48,12 +55,13 @@ class MultiviewNetwork(nn.Module):
 
     Args:
         settings: shapes; the same class serves every size.
+        config: of the U-Net, where it is that of a pretrained one; None follows the settings.
     """
 
-    def __init__(self, settings: MultiviewSettings) -> None:
+    def __init__(self, settings: MultiviewSettings, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.settings = settings
-        unet: Any = UNet2DConditionModel(**unet_config(settings))
+        self.settings, self.config = settings, None if config is None else dict(config)
+        unet: Any = UNet2DConditionModel(**(self.config or unet_config(settings)))
         unet.set_attn_processor(MultiviewProcessor())
         nn.init.zeros_(unet.conv_out.weight)
         nn.init.zeros_(unet.conv_out.bias)
@@ -70,13 +78,27 @@ class MultiviewNetwork(nn.Module):
         b, v = views.given.shape
         settings = self.settings
         known = views.given.to(views.pictures)[:, :, None, None, None].expand(-1, -1, 1, *views.pictures.shape[-2:])
-        inputs = torch.cat([views.pictures, known * views.alpha[:, :, None], known, ray_channels(views.cameras)], 2)
+        pictures = torch.where(known > 0, views.pictures, 0.0) if settings.latents else views.pictures
+        inputs = torch.cat([pictures, known * views.alpha[:, :, None], known, ray_channels(views.cameras)], 2)
         folded = functional.pixel_unshuffle(inputs.flatten(0, 1), settings.patch)
-        times = torch.where(views.given, 0.0, views.times).flatten().to(inputs) * TICKS
+        if settings.latents:
+            if views.latents is None:
+                raise ValueError("the network takes latents and the views have none; encode their pictures")
+            folded = torch.cat([views.latents.flatten(0, 1).to(folded), folded], 1)
+        times = self.ticks(torch.where(views.given, 0.0, views.times)).flatten().to(inputs)
         tokens = self.absent.expand(b, -1, -1) if condition is None else condition
         raw = self.unet(folded, times, tokens.repeat_interleave(v, 0), cross_attention_kwargs={"views": v}, return_dict=False)[0]
         raw = raw.unflatten(0, (b, v)).movedim(2, -1).reshape(b, -1, settings.layers, NUMBERS)
         return to_gaussians(raw, cells_of(views, settings.patch), splat_head(settings.head))
+
+    def ticks(self, times: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """What the U-Net is told of times of the cosine path: Stable Diffusion's step with as much noise, or the time itself in 1000ths."""
+        if not self.settings.latents:
+            return times * TICKS
+        low, high = (beta**0.5 for beta in BETAS)
+        table = VPDiscrete((1 - torch.linspace(low, high, int(TICKS), dtype=torch.float64).square()).cumprod(0))
+        noise = (times.double().cpu() * math.pi / 2).tan().clamp(max=table.most)
+        return table.time_of(noise).clamp(min=0).to(times)
 
 
 def cells_of(views: Views, patch: int) -> Cells:
@@ -95,7 +117,7 @@ def unet_config(settings: MultiviewSettings) -> dict[str, Any]:
     attended = [level >= levels - settings.attention for level in range(levels)]
     return {
         "sample_size": settings.size // settings.patch,
-        "in_channels": INPUTS * settings.patch**2,
+        "in_channels": INPUTS * settings.patch**2 + LATENTS * settings.latents,
         "out_channels": NUMBERS * settings.layers,
         "block_out_channels": settings.channels,
         "layers_per_block": settings.depth,

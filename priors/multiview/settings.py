@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gen3d.ranges import check_choices, check_ranges
 
+LATENT = 8  # pixels along a latent of Stable Diffusion
 HEADS = ("layers", "lgm", "splatter", "gs-lrm", "diffusiongs", "diffsplat")
 
 
@@ -20,6 +21,7 @@ class MultiviewSettings:
         heads: of attention.
         groups: of group normalisation; divides all channels.
         text: width of the tokens that cross-attention reads.
+        latents: whether what is noised are the latents of Stable Diffusion's autoencoder, a cell each, not pixels.
         head: how numbers become splats, see `splat_head`.
         layers: splats of a cell.
     """
@@ -32,6 +34,7 @@ class MultiviewSettings:
     heads: int = 4
     groups: int = 16
     text: int = 32
+    latents: bool = False
     head: str = "layers"
     layers: int = 8
 
@@ -39,6 +42,8 @@ class MultiviewSettings:
         object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists
         check_choices(self, head=HEADS)
         check_ranges(self, size=(16, 1024), patch=(1, 16), depth=(1, 4), heads=(1, 64), groups=(1, 64), text=(1, 4096), layers=(1, 64))
+        if self.latents and self.patch != LATENT:
+            raise ValueError(f"the patch is {self.patch}; a latent stands for {LATENT} pixels, so choose {LATENT}")
         grid = self.size / self.patch / 2 ** (len(self.channels) - 1)
         if grid != int(grid) or any(width % self.groups or width % self.heads for width in self.channels):
             raise ValueError(

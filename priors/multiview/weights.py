@@ -38,7 +38,8 @@ def save_network(network: MultiviewNetwork, path: str | Path, *, bits: int = 8) 
         else:
             tensors[name] = value.detach().half().cpu().contiguous()
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, {"format": FORMAT, "settings": json.dumps(asdict(network.settings))})
+        told = {"format": FORMAT, "settings": json.dumps(asdict(network.settings)), "unet": json.dumps(network.config)}
+        save_file(tensors, temporary, told)
 
 
 def load_network(path: str | Path) -> MultiviewNetwork:
@@ -53,7 +54,7 @@ def load_network(path: str | Path) -> MultiviewNetwork:
             if told.get("format") != FORMAT:
                 raise BadInput(f"{path} is not a multiview network of gen3d; give a file that gen3d train dsplats wrote")
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
-        network = MultiviewNetwork(MultiviewSettings(**json.loads(told["settings"])))
+        network = MultiviewNetwork(MultiviewSettings(**json.loads(told["settings"])), json.loads(told.get("unet", "null")))
         network.load_state_dict({name: restored(stored, name) for name in stored if not name.endswith(STEP)})
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise BadInput(f"{path} cannot be read as a multiview network: {error}; download or train it again") from error

@@ -49,7 +49,7 @@ class Pictures:
 
 class _Record:
     def __init__(self, name, tier):
-        self.id, self.tier = name, tier
+        self.id, self.tier, self.caption = name, tier, f"a {name}"
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """Cameras and views that the tests of multiview networks share."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import diffusers
+import pytest
 import torch
 
 from gen3d.priors.multiview.network import Views
@@ -26,3 +30,38 @@ def some_views(objects: int, views: int, given: int = 1, size: int = 16, seed: i
     alpha = (torch.rand(objects, views, size, size, generator=generator) > 0.5).float()
     known = (torch.arange(views) < given).expand(objects, views)
     return Views(pictures, alpha, known, torch.full((objects, views), 0.6), ring(objects, views, size))
+
+
+def save_pipeline(folder: Path) -> Path:
+    """A Stable Diffusion pipeline of a few channels with random weights, as diffusers saves them."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(4, 8),
+        layers_per_block=1,
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        norm_num_groups=2,
+        attention_head_dim=(2, 4),
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=2,
+    )
+    unet.save_pretrained(folder / "unet")
+    vae.save_pretrained(folder / "vae")
+    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    words = {word: i for i, word in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(words))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(words), hidden_size=8, intermediate_size=16, num_attention_heads=2, num_hidden_layers=1
+    )
+    transformers.CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    return folder
