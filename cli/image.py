@@ -16,25 +16,27 @@ SMALLER = "--seeds 1 or --mesh.method none"
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("picture", "one object, on a transparent or plain background")
+    parser.add_input("pictures", "one object, on a transparent or plain background; several of it with --azimuth 0,90", many=True)
     parser.add_run()
-    parser.flags.add_argument("--mask", type=str, help="a picture that is white where the object is")
+    parser.flags.add_argument("--mask", type=str, nargs="+", help="a picture that is white where the object is; one for each picture")
     parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
     parser.add_settings(ImageSettings, presets=True)
 
 
 def execute(options: SimpleNamespace) -> Report:
     """Run the job."""
-    files = [Path(each) for each in (options.picture, options.mask) if each is not None]
-    for file in files:
+    pictures, masks = ([Path(each) for each in given or ()] for given in (options.pictures, options.mask))
+    for file in (*pictures, *masks):
         if not file.is_file():
             raise BadInput(f"{file} {'is not a file' if file.exists() else 'does not exist'}; give a picture")
     settings = options.settings
     if options.no_mesh:
         settings = replace(settings, mesh=replace(settings.mesh, method="none"))
-    from gen3d.pipeline.stages.image import image_to_3d
+    from gen3d.pipeline.stages.image import check_numbers, image_to_3d
 
-    run = Run.create(options.out, "image", settings, inputs=[file.resolve() for file in files], overwrite=options.overwrite)
+    check_numbers(len(pictures), len(masks), settings)
+    inputs = [file.resolve() for file in (*pictures, *masks)]
+    run = Run.create(options.out, "image", settings, inputs=inputs, overwrite=options.overwrite)
     with recording(run, quiet=options.quiet) as progress:
-        image_to_3d(files[0], settings, run, progress, mask=options.mask)
+        image_to_3d(pictures, settings, run, progress, mask=masks or None)
     return run_report(run)

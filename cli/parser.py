@@ -15,6 +15,9 @@ from gen3d.pipeline.configuration import did_you_mean, flatten, override, preset
 EPILOG = "Dashes and underscores in flag names are the same. A flag wins over --config files, they over --preset, it over the defaults."
 
 
+LIST = re.compile(r"-?[\d.]+(,-?[\d.]+)*")
+
+
 class Parser:
     """One verb's command line.
 
@@ -73,7 +76,7 @@ class Parser:
             UsageError: a flag, key or value is not known or not of its type.
             BadInput: a --config file cannot be read.
         """
-        words = self._switched(_underscored(arguments))
+        words = self._listed(self._switched(_underscored(arguments)))
         if self._has_presets:
             self.flags.set_defaults(flatten(self._layered(words)))
         values = strip_meta(self.flags.parse_args(words)).as_dict()
@@ -90,6 +93,12 @@ class Parser:
         switches = {f"--{name}" for name, value in flatten(self._kind()).items() if isinstance(value, bool)} if self._kind else set()
         alone = [word in switches and (words[at + 1 : at + 2] or ["--"])[0] not in ("true", "false") for at, word in enumerate(words)]
         return [each for word, single in zip(words, alone, strict=True) for each in ((word, "true") if single else (word,))]
+
+    def _listed(self, words: list[str]) -> list[str]:
+        """The words with brackets around lists of numbers, so that 0,90 is one as [0, 90] is."""
+        lists = {f"--{name}" for name, value in flatten(self._kind()).items() if isinstance(value, tuple)} if self._kind else set()
+        after = [at > 0 and words[at - 1] in lists for at in range(len(words))]
+        return [f"[{word}]" if follows and LIST.fullmatch(word) else word for word, follows in zip(words, after, strict=True)]
 
     def _layered(self, words: list[str]) -> Any:
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

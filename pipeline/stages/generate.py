@@ -1,5 +1,6 @@
-"""The stages of `image_to_3d`: a picture is cut out, and splats are made of it."""
+"""The stages of `image_to_3d` that make splats of pictures: cut out, generate, refine, place, show."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,53 +9,58 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.pipeline.formats.images import contact_sheet, read_image, write_image
-from gen3d.pipeline.objects.views import DISTANCE, FOV, object_cameras
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.paths import robust_box
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.picture import prepare
+from gen3d.pipeline.stages.picture import Prepared, prepare
+from gen3d.pipeline.stages.refine import refined
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.matting import Matting
-from gen3d.priors.multiview.denoiser import SplatDenoiser, draw, to_pictures
-from gen3d.priors.multiview.generate import GivenViews, around, beside, generate, reconstruct
+from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance, draw, to_pictures
+from gen3d.priors.multiview.generate import GivenViews, beside, generate, reconstruct
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.paths import Cosine
 from gen3d.priors.samplers.probes import renoise_score
+from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians
 
-VIEWS = 4  # that the network samples together, the picture among them
+VIEWS = 4  # that the network samples together, the pictures among them
+PLACES = 4  # around the object, of which views that are sampled have the ones farthest from the pictures
 RENOISED = (0.2, 0.5)  # noise that samples are looked at with again
 DRAWS = 4
 
 
 class Prepare:
-    """previews/mask.png and the picture as the network takes it."""
+    """previews/mask.png of every picture, and the pictures as the network takes them."""
 
     name = "prepare"
 
-    def __init__(self, run: Run, picture: Path, mask: Path | None, size: int) -> None:
-        self.results, self.picture, self.mask, self.size = run, picture, mask, size
+    def __init__(self, run: Run, pictures: Sequence[Path], masks: Sequence[Path], size: int) -> None:
+        self.results, self.pictures, self.masks, self.size = run, pictures, masks, size
 
     def run(self, state: ImageState, progress: Progress) -> ImageState:
-        """Read, cut out, frame."""
-        rgb, alpha = read_image(self.picture)
-        mask = None
-        if self.mask is not None:
-            colors, transparency = read_image(self.mask)
-            mask = transparency if transparency is not None and bool((transparency < 255).any()) else colors.amax(-1)
-        prepared = prepare(rgb, alpha, self.size, matte=lambda image: Matting()(image), mask=mask)
-        for note in prepared.notes:
-            self.results.note(note)
-        write_image(self.results.previews / "mask.png", prepared.mask[..., None].expand(-1, -1, 3))
-        return replace(state, prepared=prepared)
+        """Read, cut out, frame; objects are as tall in all pictures as in the first."""
+        done: list[Prepared] = []
+        for number, picture in enumerate(self.pictures):
+            rgb, alpha = read_image(picture)
+            mask = _mask(self.masks[number]) if self.masks else None
+            height = done[0].height if done else None
+            prepared = prepare(rgb, alpha, self.size, matte=lambda image: Matting()(image), mask=mask, height=height)
+            for note in prepared.notes:
+                self.results.note(f"{picture.name}: {note}" if len(self.pictures) > 1 else note)
+            name = "mask.png" if not number else f"mask-{number + 1}.png"
+            write_image(self.results.previews / name, prepared.mask[..., None].expand(-1, -1, 3))
+            done.append(prepared)
+        return replace(state, prepared=tuple(done))
 
 
 class Generate:
-    """Splats of the picture: one step, or the best of some samples."""
+    """Splats of the pictures, in the frame that the first of them looks at from the front: one step, or the best of some samples."""
 
     name = "generate"
 
@@ -65,41 +71,79 @@ class Generate:
     def run(self, state: ImageState, progress: Progress) -> ImageState:
         """Make them, and put the best first."""
         settings, ready = self.settings, state.ready
-        camera = object_cameras([0.0], [settings.elevation], self.network.settings.size)
-        camera = replace(camera, world_to_camera=camera.world_to_camera[None], intrinsics=camera.intrinsics[None]).to(self.device)
-        given = GivenViews(ready.picture[None, None].to(self.device), ready.alpha[None, None].to(self.device), camera)
+        pictures, alpha = (torch.stack([getattr(each, name) for each in ready])[None].to(self.device) for name in ("picture", "alpha"))
+        azimuths = [each - settings.azimuth[0] for each in settings.azimuth]
+        cameras = object_cameras(azimuths, [settings.elevation] * len(ready), self.network.settings.size)
+        given = GivenViews(pictures, alpha, batched(cameras).to(self.device))
         progress.start(self.name, settings.seeds)
-        if settings.mode == "one-step":
+        if settings.mode == "one-step" or len(ready) >= VIEWS:
             samples, answers = [reconstruct(self.network, given)], [[0.0]]
         else:
             samples, answers = self._sampled(given, progress)
         progress.finish()
         order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in answers))
-        seen = ((to_pictures(draw(samples[order[0]], camera)).clamp(-1, 1) - given.pictures) / 2).square().mean()
+        seen = ((to_pictures(draw(samples[order[0]], given.cameras)).clamp(-1, 1) - given.pictures) / 2).square().mean()
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
-        return replace(state, samples=tuple(normalised(unbatched(samples[i]).to("cpu")) for i in order))
+        return replace(state, samples=tuple(unbatched(samples[i]).to("cpu") for i in order))
 
     def _sampled(self, given: GivenViews, progress: Progress) -> tuple[list[Gaussians], list[list[float]]]:
-        """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the picture."""
-        missing = around(given.cameras, VIEWS - 1, elevation=self.settings.elevation, distance=DISTANCE, fov=FOV)
-        cameras = beside(given.cameras, missing)
+        """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the pictures."""
+        settings, count = self.settings, len(self.settings.azimuth)
+        others = farthest([each - settings.azimuth[0] for each in settings.azimuth], VIEWS - count)
+        missing = batched(object_cameras(others, [settings.elevation] * len(others), self.network.settings.size)).to(self.device)
+        cameras, known = beside(given.cameras, missing), (torch.arange(VIEWS, device=self.device) < count)[None]
         samples, doubts, errors = [], [], []
-        for i in range(self.settings.seeds):
-            noise = per_sample([self.settings.seed + i], device=self.device)
-            solver, grid = solver_and_grid(self.settings.solver, self.settings.steps)
-            made = generate(self.network, given, missing, noise, solver=solver, grid=grid)
+        for i in range(settings.seeds):
+            noise = per_sample([settings.seed + i], device=self.device)
+            solver, grid = solver_and_grid(settings.solver, settings.steps)
+            made = generate(self.network, given, missing, noise, solver=solver, grid=grid, guided=self._guided)
             splats = made.prediction.aux
             samples.append(splats)
             shown = to_pictures(draw(splats, cameras))
-            errors.append(float((shown[:, 0] - given.pictures[:, 0]).square().mean()))
-            if self.settings.seeds > 1:
-                known = (torch.arange(VIEWS, device=shown.device) < 1)[None]
-                pictures = torch.cat([given.pictures, shown[:, 1:]], 1)
-                alpha = torch.cat([given.alpha, torch.zeros_like(given.alpha).expand(-1, VIEWS - 1, -1, -1)], 1)
+            errors.append(float((shown[:, :count] - given.pictures).square().mean()))
+            if settings.seeds > 1:
+                pictures = torch.cat([given.pictures, shown[:, count:]], 1)
+                alpha = torch.cat([given.alpha, torch.zeros_like(given.alpha[:, :1]).expand(-1, VIEWS - count, -1, -1)], 1)
                 denoiser = SplatDenoiser(self.network, cameras, known, pictures, alpha)
                 doubts.append(float(renoise_score(denoiser, Cosine(), shown, noise, levels=RENOISED, draws=DRAWS, views=True).mean()))
             progress.advance(i + 1)
         return samples, [doubts or errors, errors]
+
+    def _guided(self, denoiser: SplatDenoiser) -> ViewGuidance:
+        return ViewGuidance(denoiser, self.settings.guidance)
+
+
+class Refine:
+    """The best sample, closer to the pictures."""
+
+    name = "refine"
+
+    def __init__(self, run: Run, settings: ImageSettings, device: str) -> None:
+        self.results, self.settings, self.device = run, settings, device
+
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Nothing where no steps are asked for."""
+        if not self.settings.refine:
+            return state
+        azimuths, first = self.settings.azimuth, self.settings.azimuth[0]
+        sizes = [len(each.detail) for each in state.ready]
+        cameras = [object_cameras([each - first], [self.settings.elevation], size) for each, size in zip(azimuths, sizes, strict=True)]
+        splats, error = refined(state.fitted.to(self.device), state.ready, cameras, self.settings.refine, progress)
+        self.results.write_metrics({"refined_psnr": error})
+        return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
+
+
+class Place:
+    """Samples as objects leave: the front at azimuth 0, centred, longest side 1."""
+
+    name = "place"
+
+    def __init__(self, azimuth: float) -> None:
+        self.azimuth = azimuth
+
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Turn and scale."""
+        return replace(state, samples=tuple(normalised(turned(splats, self.azimuth)) for splats in state.samples))
 
 
 class ShowSplats:
@@ -114,13 +158,27 @@ class ShowSplats:
     def run(self, state: ImageState, progress: Progress) -> ImageState:
         """Draw them."""
         cameras = object_cameras([0.0, 90.0, 180.0, 270.0], [20.0] * 4, self.size, distance=2.0, fov=40.0)
-        picture, mask = (state.ready.picture.movedim(0, -1) + 1) / 2, state.ready.alpha[..., None].expand(-1, -1, 3)
+        first = state.ready[0]
+        picture, mask = first.detail, first.detail_alpha[..., None].expand(-1, -1, 3)
         rows = []
         for splats in state.samples:
-            views = draw(splats, cameras).rgb.clamp(0, 1)
-            rows += [_enlarged(picture, self.size), _enlarged(mask, self.size), *views]
+            rows += [_enlarged(picture, self.size), _enlarged(mask, self.size), *draw(splats, cameras).rgb.clamp(0, 1)]
         write_image(self.results.previews / "contact_sheet.png", contact_sheet(torch.stack(rows), 6))
         return state
+
+
+def farthest(azimuths: Sequence[float], count: int) -> list[float]:
+    """Further places around an object in degrees, each as far from all others as can be among four."""
+    places, found = [number * 360 / PLACES for number in range(PLACES)], list[float]()
+    for _ in range(count):
+        taken = [*azimuths, *found]
+        found.append(max(places, key=lambda place: min(abs((place - each + 180) % 360 - 180) for each in taken)))
+    return sorted(found)
+
+
+def batched(cameras: Cameras) -> Cameras:
+    """The cameras of one object, as those of a batch."""
+    return replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
 
 
 def unbatched(splats: Gaussians) -> Gaussians:
@@ -128,11 +186,26 @@ def unbatched(splats: Gaussians) -> Gaussians:
     return Gaussians(splats.means[0], splats.scales[0], splats.quats[0], splats.opacities[0], splats.sh[0])
 
 
+def turned(splats: Gaussians, azimuth: float) -> Gaussians:
+    """Turned about +Y so that what looked to azimuth 0 looks to this one, degrees."""
+    if not azimuth % 360:
+        return splats
+    angle = torch.deg2rad(torch.tensor(azimuth, dtype=torch.float64))
+    sin, cos = float(angle.sin()), float(angle.cos())
+    return move_gaussians(splats, rigid(torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])))
+
+
 def normalised(splats: Gaussians) -> Gaussians:
     """Centred, longest side 1, as all objects leave."""
     lower, upper = robust_box(splats)
     scale = 1 / float((upper - lower).amax().clamp_min(1e-6))
     return move_gaussians(splats, rigid(torch.eye(3), -scale * (lower + upper) / 2, scale))
+
+
+def _mask(path: Path) -> Tensor:
+    """White, or what is opaque in a picture with transparency."""
+    colors, transparency = read_image(path)
+    return transparency if transparency is not None and bool((transparency < 255).any()) else colors.amax(-1)
 
 
 def _enlarged(image: Float[Tensor, "h w 3"], size: int) -> Float[Tensor, "size size 3"]:

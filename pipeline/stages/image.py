@@ -1,13 +1,15 @@
 """`image_to_3d`: a picture of an object becomes splats."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
-from gen3d.pipeline.stages.generate import Generate, Prepare, ShowSplats
+from gen3d.pipeline.stages.generate import Generate, Place, Prepare, Refine, ShowSplats
 from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
@@ -16,33 +18,37 @@ from gen3d.priors.multiview.shipped import shipped_network
 
 
 def image_to_3d(
-    picture: str | Path,
+    picture: str | Path | Sequence[str | Path],
     settings: ImageSettings | None = None,
     run: Run | None = None,
     progress: Progress | None = None,
     *,
-    mask: str | Path | None = None,
+    mask: str | Path | Sequence[str | Path] | None = None,
 ) -> Asset:
     """Make a 3D object of a picture.
 
     Args:
-        picture: of one object; its transparency says where that is, else the mask, else a network.
+        picture: of one object, or several of it from the azimuths that the settings name; their transparency says where it is, else the
+            masks, else a network.
         settings: None for the defaults.
         run: an open run folder; None makes a new one below `outputs/`.
         progress: told what happens; None for silence.
-        mask: a picture, white where the object is.
+        mask: a picture, white where the object is; as many as there are pictures.
 
     Returns:
         the splats in the world frame: the picture shows the front, the longest side is 1. The run folder holds exports/model.ply,
         exports/mesh.glb, metrics.json and previews/.
 
     Raises:
-        BadInput: the picture cannot be read, or shows no object.
+        BadInput: a picture cannot be read, or shows no object.
+        UsageError: there are not as many azimuths or masks as pictures.
         MissingWeights: the network, or the one for masks, is not here.
     """
     settings = settings or ImageSettings()
     progress = progress or Silent()
-    inputs = [picture] if mask is None else [picture, mask]
+    pictures, masks = _paths(picture), [] if mask is None else _paths(mask)
+    check_numbers(len(pictures), len(masks), settings)
+    inputs = [*pictures, *masks]
     if run is None:
         with Run.create(None, "image", settings, inputs=inputs) as created:
             return image_to_3d(picture, settings, created, progress, mask=mask)
@@ -50,8 +56,10 @@ def image_to_3d(
     run.record(device=device)
     network = shipped_network(settings.weights)
     stages: list[Stage[ImageState]] = [
-        Prepare(run, Path(picture), None if mask is None else Path(mask), network.settings.size),
+        Prepare(run, pictures, masks, network.settings.size),
         Generate(run, settings, network, device),
+        Refine(run, settings, device),
+        Place(settings.azimuth[0]),
         ShowSplats(run),
         Export(run),
         MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
@@ -67,5 +75,23 @@ def resume_image(run: Run, progress: Progress) -> Asset:
         BadInput: the picture or its mask has changed since.
     """
     run.check_inputs()
-    picture, *masks = run.manifest.inputs
-    return image_to_3d(picture, run.settings(ImageSettings), run, progress, mask=masks[0] if masks else None)
+    settings, inputs = run.settings(ImageSettings), list(run.manifest.inputs)
+    count = len(settings.azimuth)
+    return image_to_3d(inputs[:count], settings, run, progress, mask=inputs[count:] or None)
+
+
+def check_numbers(pictures: int, masks: int, settings: ImageSettings) -> None:
+    """Make sure that every picture has an azimuth, and a mask if any has.
+
+    Raises:
+        UsageError: one has not.
+    """
+    if pictures != len(settings.azimuth):
+        told = ",".join(f"{each:g}" for each in settings.azimuth)
+        raise UsageError(f"there are {pictures} pictures and the azimuths {told}; give one for each, such as --azimuth 0,90")
+    if masks not in (0, pictures):
+        raise UsageError(f"there are {masks} masks for {pictures} pictures; give one for each, in the same order")
+
+
+def _paths(files: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(each) for each in ([files] if isinstance(files, str | Path) else files)]

@@ -13,6 +13,7 @@ from gen3d.errors import BadInput
 Matte = Callable[[Float[Tensor, "h w 3"]], Float[Tensor, "h w"]]
 FILLED = 0.81  # share of the side that the larger side of an object's box takes: the median of rendered training objects
 LOWER = 0.52  # where the middle of the box lies: an object that is seen from above hangs a little below the centre
+DETAIL = 256  # pixels along the finer frame, if the picture has so many
 SMALLEST = 16  # pixels along the larger side of an object that can be made out
 TINY = 0.01  # share of the picture, below which the mask is more often wrong than the object small
 LARGEST = 2048  # pixels along a side that masks are computed at
@@ -25,18 +26,30 @@ class Prepared:
     Attributes:
         picture: colours over white in [-1, 1], `[3, s, s]`.
         alpha: `[s, s]` in [0, 1].
+        detail: the same with more pixels, colours over white in [0, 1], `[d, d, 3]`.
+        detail_alpha: `[d, d]`.
+        height: of the object's box as a share of the frame.
         mask: of the whole picture `[h, w]` in [0, 1], for a preview.
         notes: what a user should know.
     """
 
     picture: Float[Tensor, "3 s s"]
     alpha: Float[Tensor, "s s"]
+    detail: Float[Tensor, "d d 3"]
+    detail_alpha: Float[Tensor, "d d"]
+    height: float
     mask: Float[Tensor, "h w"]
     notes: tuple[str, ...]
 
 
 def prepare(
-    rgb: UInt8[Tensor, "h w 3"], alpha: UInt8[Tensor, "h w"] | None, size: int, *, matte: Matte, mask: UInt8[Tensor, "mh mw"] | None = None
+    rgb: UInt8[Tensor, "h w 3"],
+    alpha: UInt8[Tensor, "h w"] | None,
+    size: int,
+    *,
+    matte: Matte,
+    mask: UInt8[Tensor, "mh mw"] | None = None,
+    height: float | None = None,
 ) -> Prepared:
     """Cut out the object and frame it.
 
@@ -46,6 +59,7 @@ def prepare(
         size: sides of the result in pixels.
         matte: finds the object where nothing says where it is; not called otherwise.
         mask: where the object is, white; of any size with the picture's proportions.
+        height: share of the frame that the object's box is to take, as in another picture of it; None lets its larger side decide.
 
     Raises:
         BadInput: there is no object, it is too small to be made out, or the mask has other proportions.
@@ -69,12 +83,13 @@ def prepare(
         notes.append("the object touches the border of the picture; what is cut off there is guessed, or missing")
     if float(found.mean()) < TINY:
         notes.append(f"the object fills {100 * float(found.mean()):.1f} % of the picture; check that the mask shows the right thing")
-    side = round(extent / FILLED)
+    side = round(extent / FILLED if height is None else (bottom - top) / height)
     y, x = round((top + bottom) / 2 - LOWER * side), round((left + right) / 2 - side / 2)
     premultiplied = torch.cat([colors * found[..., None], found[..., None]], -1).movedim(-1, 0)
-    framed = _resized(_window(premultiplied, y, x, side), [size, size]).clamp(0, 1)
-    picture = framed[:3] + (1 - framed[3:])
-    return Prepared(picture * 2 - 1, framed[3], found, tuple(notes))
+    window = _window(premultiplied, y, x, side)
+    framed, fine = (_resized(window, [each, each]).clamp(0, 1) for each in (size, max(size, min(DETAIL, side))))
+    picture, detail = (each[:3] + (1 - each[3:]) for each in (framed, fine))
+    return Prepared(picture * 2 - 1, framed[3], detail.movedim(0, -1), fine[3], (bottom - top) / side, found, tuple(notes))
 
 
 def _given(

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.scenes.settings import SceneSettings
 from gen3d.priors.multiview.solvers import SOLVERS
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
+
+MOST_PICTURES = 4  # that networks are trained with
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,12 @@ class ImageSettings:
         mode: sampled draws one of the objects that the picture can show; one-step takes the mean of them, blurred where nothing is seen.
         solver: of the samples: ghvb, ddim, dpm++2m or heun.
         steps: evaluations of the network for a sample.
+        guidance: how much more than it would by itself the network follows the pictures; 1 leaves it alone and takes half the time.
         seeds: samples, of which the best is kept.
         seed: the only source of randomness.
-        elevation: degrees above the horizon that the picture was taken from.
+        azimuth: where each picture was taken from, degrees around the object: 0 sees its front, 90 its left side as it looks at you.
+        elevation: degrees above the horizon that the pictures were taken from.
+        refine: steps in which the splats are brought closer to the pictures, at most 256 pixels large.
         weights: a file that gen3d train dsplats wrote; the shipped ones when empty.
         device: auto, cpu or cuda.
         backend: rasterizer: auto, gsplat, native or reference.
@@ -29,9 +35,12 @@ class ImageSettings:
     mode: str = "sampled"
     solver: str = "ghvb"
     steps: int = 8
+    guidance: float = 1.0
     seeds: int = 1
     seed: int = 0
+    azimuth: tuple[float, ...] = (0.0,)
     elevation: float = 20.0
+    refine: int = 0
     weights: str = ""
     device: str = "auto"
     backend: str = "auto"
@@ -40,7 +49,11 @@ class ImageSettings:
     def __post_init__(self) -> None:
         check_choices(self, mode=("sampled", "one-step"), solver=SOLVERS)
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
-        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0))
+        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0), refine=(0, 10_000), guidance=(0, 20))
+        object.__setattr__(self, "azimuth", tuple(float(each) for each in self.azimuth))  # files hold lists
+        if not 1 <= len(self.azimuth) <= MOST_PICTURES or len({each % 360 for each in self.azimuth}) < len(self.azimuth):
+            told = ", ".join(f"{each:g}" for each in self.azimuth)
+            raise UsageError(f"azimuth is [{told}]; give one for each picture, all different, at most {MOST_PICTURES}")
 
 
 @dataclass(frozen=True)

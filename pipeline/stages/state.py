@@ -42,11 +42,11 @@ class ImageState:
     """The state of `image_to_3d`.
 
     Attributes:
-        prepared: the picture, cut out and framed; None before.
+        prepared: the pictures, cut out and framed; empty before.
         samples: splats of all samples, the best first; empty before they are made.
     """
 
-    prepared: Prepared | None = None
+    prepared: tuple[Prepared, ...] = ()
     samples: tuple[Gaussians, ...] = ()
 
     @property
@@ -57,8 +57,8 @@ class ImageState:
         return self.samples[0]
 
     @property
-    def ready(self) -> Prepared:
-        """The picture, after it was prepared."""
-        if self.prepared is None:
+    def ready(self) -> tuple[Prepared, ...]:
+        """The pictures, after they were prepared."""
+        if not self.prepared:
             raise ValueError("there is no picture yet; the stage prepare comes first")
         return self.prepared

@@ -1,7 +1,7 @@
 """A denoiser whose expected clean views are renders of splats, so that all views agree (DSplats, DiffusionGS)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,6 +62,28 @@ class SplatDenoiser:
         shown = to_pictures(draw(splats, self.cameras)).to(x)
         x0 = torch.where(known, self.clean, shown if self.encode is None else self.encode(shown))
         return Prediction(x0, implied_eps(x, x0, c), splats)
+
+
+@dataclass(frozen=True)
+class ViewGuidance:
+    """Away from what the network would make without the given views; the splats are those of the network itself.
+
+    Attributes:
+        denoiser: of some given views.
+        scale: 1 changes nothing; what differs because views are given counts so many times.
+    """
+
+    denoiser: SplatDenoiser
+    scale: float
+
+    def __call__(self, x: Float[Tensor, "b v c ..."], c: Coef, condition: Any = None) -> Prediction:
+        """See `Denoiser`."""
+        told = self.denoiser(x, c, condition)
+        if self.scale == 1:
+            return told
+        nothing = replace(self.denoiser, given=torch.zeros_like(self.denoiser.given))(x, c, condition)
+        x0 = torch.where(self.denoiser.given[:, :, None, None, None], told.x0, torch.lerp(nothing.x0, told.x0, self.scale))
+        return Prediction(x0, implied_eps(x, x0, c), told.aux)
 
 
 def draw(splats: Gaussians, cameras: Cameras) -> Rendering:

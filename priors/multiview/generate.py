@@ -71,7 +71,7 @@ def generate(
         steps: evaluations of the network.
         solver: `Momentum` of order two by velocity by default.
         grid: on any path; `angular` on the cosine path by default.
-        guided: from the denoiser to one with guidance, such as `lambda d: CFG(d, 2.0)`.
+        guided: from the denoiser to one with guidance, such as `lambda d: ViewGuidance(d, 2.0)`.
         encode: of networks of latents, see `SplatDenoiser`.
         probes: called at every evaluation.
     """

@@ -46,6 +46,9 @@ def test_presets_are_there(gen3d, weights):
         (["box.png", "--weights", "none.safetensors", "--no_mesh"], 6, "cannot be read as a multiview network"),
         (["box.png", "--mode", "quick"], 2, "choose one of sampled, one-step"),
         (["box.png", "--elevation", "89"], 2, "elevation is 89"),
+        (["box.png", "box.png"], 2, "there are 2 pictures and the azimuths 0; give one for each, such as --azimuth 0,90"),
+        (["box.png", "--azimuth", "0,0"], 2, "azimuth is [0, 0]"),
+        (["box.png", "--mask", "box.png", "box.png"], 2, "there are 2 masks for 1 pictures"),
     ],
 )
 def test_what_is_wrong_is_told(gen3d, weights, flags, code, words):

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from gen3d.errors import BadInput, MissingWeights
+from gen3d.errors import BadInput, MissingWeights, UsageError
 from gen3d.pipeline.formats.images import write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.generate import normalised
+from gen3d.pipeline.stages.generate import farthest, normalised
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
@@ -92,6 +92,63 @@ def test_a_mask_may_be_given(picture, weights, tmp_path):
     with_mask, _ = made(picture, settings, tmp_path / "a", mask=tmp_path / "mask.png")
     without, _ = made(picture, settings, tmp_path / "b")
     assert not torch.equal(with_mask.gaussians.means, without.gaussians.means)
+
+
+def test_several_pictures_are_given_views(picture, weights, tmp_path):
+    write_image(tmp_path / "other.png", torch.rand(60, 80, 3, generator=torch.Generator().manual_seed(0)))
+    square = torch.zeros(60, 80, 3)
+    square[15:50, 20:60] = 1
+    write_image(tmp_path / "mask.png", square)
+    both, masks = [picture, tmp_path / "other.png"], [tmp_path / "mask.png"] * 2
+
+    def make(azimuth, name, **changes):
+        settings = ImageSettings(weights=weights, steps=2, azimuth=azimuth, mesh=NONE, **changes)
+        with Run.create(tmp_path / name, "image", settings, inputs=both) as run:
+            return image_to_3d(both, settings, run, mask=masks), run
+
+    first, run = make((0.0, 90.0), "a")
+    assert {"mask.png", "mask-2.png"} < {path.name for path in run.previews.iterdir()}
+    assert first.gaussians.count == 4 * 64 * 2
+    assert make((0.0, 90.0), "b", mode="one-step")[0].gaussians.count == 2 * 64 * 2
+    assert not torch.equal(make((0.0, 180.0), "c")[0].gaussians.means, first.gaussians.means)
+    with pytest.raises(UsageError, match="there are 2 pictures and the azimuths 0; give one for each"):
+        make((0.0,), "d")
+    with pytest.raises(ValueError, match=r"azimuth is \[0, 360\]; give one for each picture, all different"):
+        make((0.0, 360.0), "e")
+
+
+def test_a_picture_of_the_side_makes_a_turned_object(picture, weights, tmp_path):
+    front, side = (
+        made(picture, ImageSettings(weights=weights, mode="one-step", azimuth=(angle,), mesh=NONE), tmp_path / str(angle))[
+            0
+        ].gaussians.means
+        for angle in (0.0, 90.0)
+    )
+    # What looked to +Z looks to +X, where a camera at azimuth 90 stands.
+    expected = torch.stack([front[:, 2], front[:, 1], -front[:, 0]], -1)
+    assert torch.allclose(expected, side, atol=2e-2)
+
+
+def test_refinement_comes_closer_to_the_picture(picture, weights, tmp_path):
+    found = {}
+    for steps in (1, 40):
+        settings = ImageSettings(weights=weights, mode="one-step", refine=steps, mesh=NONE)
+        _, run = made(picture, settings, tmp_path / str(steps))
+        found[steps] = json.loads((run.folder / "metrics.json").read_text())["refined_psnr"]
+    assert found[40] > found[1] + 3
+
+
+def test_guidance_changes_samples(picture, weights, tmp_path):
+    means = [
+        made(picture, ImageSettings(weights=weights, steps=2, guidance=scale, mesh=NONE), tmp_path / str(scale))[0].gaussians.means
+        for scale in (1.0, 3.0)
+    ]
+    assert not torch.equal(*means)
+
+
+@pytest.mark.parametrize(("taken", "count", "expected"), [([0], 3, [90, 180, 270]), ([0, 90], 2, [180, 270]), ([0, 180, 90], 1, [270])])
+def test_views_that_are_sampled_stand_far_from_the_pictures(taken, count, expected):
+    assert farthest(taken, count) == expected
 
 
 def test_a_run_that_was_cut_off_is_done_again(picture, weights, tmp_path, monkeypatch):

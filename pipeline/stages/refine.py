@@ -1,0 +1,77 @@
+"""Splats brought closer to the pictures they were made of, which have more pixels than networks see."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gen3d.pipeline.objects.views import RING, object_cameras
+from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.stages.picture import Prepared
+from gen3d.priors.multiview.denoiser import draw
+from gen3d.renderers.cameras import Cameras
+from gen3d.renderers.gaussians import Gaussians
+
+RATES = {"means": 2e-4, "scales": 5e-3, "quats": 2e-3, "opacities": 2e-2, "sh": 5e-3}  # of Adam; scales and opacities as logarithms
+ANCHOR = 64  # pixels of the views from elsewhere that hold the rest in its place
+KEPT = 2.0  # weight of those views
+
+
+def refined(
+    splats: Gaussians, pictures: Sequence[Prepared], cameras: Sequence[Cameras], steps: int, progress: Progress
+) -> tuple[Gaussians, float]:
+    """Splats after some steps against the pictures; what other sides show is held by renders of the splats as they come.
+
+    Args:
+        splats: of one object, in the frame of the cameras.
+        pictures: cut out and framed.
+        cameras: of each picture `[1]`, of its finer size.
+        steps: of optimisation.
+        progress: told of every step.
+
+    Returns:
+        the splats, and the PSNR of the pictures in dB.
+    """
+    device = splats.means.device
+    ring = object_cameras([number * 360 / RING for number in range(RING)], [20.0] * RING, ANCHOR).to(device)
+    with torch.inference_mode(False), torch.enable_grad():
+        values = {name: tensor.detach().clone().requires_grad_() for name, tensor in _free(splats).items()}
+        anchor = draw(splats, ring)
+        kept = [anchor.rgb.detach().clone(), anchor.alpha.detach().clone()]
+        optimizer = torch.optim.Adam([{"params": [values[name]], "lr": rate} for name, rate in RATES.items()], betas=(0.9, 0.99))
+        progress.start("refine", steps)
+        for step in range(steps):
+            current = _bound(splats, values)
+            loss = KEPT * _error(current, ring, *kept)
+            for picture, camera in zip(pictures, cameras, strict=True):
+                loss = loss + _error(current, camera.to(device), picture.detail[None].to(device), picture.detail_alpha[None].to(device))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+            optimizer.step()
+            progress.advance(step + 1)
+        progress.finish()
+    with torch.no_grad():
+        final = _bound(splats, values)
+        pairs = zip(pictures, cameras, strict=True)
+        seen = [_error(final, camera.to(device), picture.detail[None].to(device)) for picture, camera in pairs]
+    return final, float(-10 * torch.stack(seen).mean().clamp_min(1e-12).log10())
+
+
+def _free(splats: Gaussians) -> dict[str, Tensor]:
+    """What is optimised, without bounds."""
+    opacities = splats.opacities.clamp(1e-4, 1 - 1e-4).logit()
+    return {"means": splats.means, "scales": splats.scales.log(), "quats": splats.quats, "opacities": opacities, "sh": splats.sh}
+
+
+def _bound(splats: Gaussians, values: dict[str, Tensor]) -> Gaussians:
+    quats = torch.nn.functional.normalize(values["quats"], dim=-1)
+    changed = {"scales": values["scales"].exp(), "quats": quats, "opacities": values["opacities"].sigmoid(), "sh": values["sh"]}
+    return replace(splats, means=values["means"], **changed)
+
+
+def _error(splats: Gaussians, cameras: Cameras, rgb: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Mean squared error of colours over white, and of opacity."""
+    drawn = draw(splats, cameras)
+    error = (drawn.rgb - rgb).square().mean()
+    return error if alpha is None else error + (drawn.alpha - alpha).square().mean()
