@@ -9,8 +9,9 @@ from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
-from gen3d.pipeline.stages.generate import Generate, Place, Prepare, Refine, ShowSplats
+from gen3d.pipeline.stages.generate import Generate, Prepare, Refine
 from gen3d.pipeline.stages.make_mesh import MakeMesh
+from gen3d.pipeline.stages.place import Place, ShowSplats
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState

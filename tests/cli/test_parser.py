@@ -1,8 +1,10 @@
+import dataclasses
 import json
 
 import pytest
 import yaml
 
+from gen3d.cli.parser import Parser
 from gen3d.pipeline.configuration import as_yaml, override, read_preset
 from gen3d.pipeline.stages.settings import PhotosSettings
 
@@ -128,3 +130,20 @@ def test_a_file_may_hold_one_group(settings, tmp_path):
     chosen = settings("--preset", "draft", "--fitting.densify", str(tmp_path / "densify.yaml"))
     assert chosen.fitting.densify.cap == 4000
     assert chosen.fitting.seconds == settings("--preset", "draft").fitting.seconds
+
+
+def test_lists_of_numbers_need_no_brackets():
+    @dataclasses.dataclass(frozen=True)
+    class Angles:
+        azimuth: tuple[float, ...] = (0.0,)
+        name: str = ""
+
+    def parsed(*words):
+        parser = Parser("try", "a test")
+        parser.add_settings(Angles)
+        return parser.parse(words).settings
+
+    assert parsed("--azimuth", "0,-90.5").azimuth == (0.0, -90.5)
+    assert parsed("--azimuth", "[0, 90]").azimuth == (0.0, 90.0)
+    assert parsed("--azimuth", "45").azimuth == (45.0,)
+    assert parsed("--name", "1,2").name == "1,2"

