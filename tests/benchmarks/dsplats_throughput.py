@@ -69,7 +69,7 @@ def measured(options, settings):
         optimizer.step()
         mark()
         if step >= 0:
-            total = [before + after - start for before, start, after in zip(total, marks, marks[1:], strict=True)]
+            total = [before + after - start for before, start, after in zip(total, marks[:-1], marks[1:], strict=True)]
     return [each / options.steps for each in total]
 
 
