@@ -69,10 +69,9 @@ def main():
     psnr = torch.stack([row["psnr"].mean(1) for row in rows])
     hidden = torch.stack([row["psnr"][:, HIDDEN].mean(1) for row in rows])
     distance = torch.stack([row["lpips_alex"].mean(1) for row in rows])
-    print(
-        f"\n{TRIES} samples of {options.tries} evaluations, best by PSNR: {psnr.amax(0).mean():.2f} dB; one step {one_step['psnr'].mean():.2f}"
-    )
-    print(f"hidden sides: best {hidden.amax(0).mean():.2f} dB; one step {one_step['psnr'][:, HIDDEN].mean():.2f}")
+    one, one_hidden = one_step["psnr"].mean(), one_step["psnr"][:, HIDDEN].mean()
+    print(f"\n{TRIES} samples of {options.tries} evaluations; best by PSNR: {psnr.amax(0).mean():.2f} dB; one step {one:.2f}")
+    print(f"hidden sides: best {hidden.amax(0).mean():.2f} dB; one step {one_hidden:.2f}")
     print(f"best by LPIPS: {distance.amin(0).mean():.4f}; one step {one_step['lpips_alex'].mean():.4f}")
     print(f"deviation over seeds: hidden sides {deviation(tries, HIDDEN):.4f}, the given view {deviation(own, slice(None)):.4f}")
 
