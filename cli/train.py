@@ -55,7 +55,7 @@ def execute(options: SimpleNamespace) -> Report:
         options.precision,
         options.accumulate,
     )
-    worker = bool(rank_zero_only.rank)  # only the first process tells
+    worker = bool(getattr(rank_zero_only, "rank", 0))  # only the first process tells
     with Bar(quiet=options.quiet or worker) as progress:
         trained = train_dsplats(options.data, settings, job, progress, options.init)
     if worker:

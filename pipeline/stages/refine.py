@@ -47,7 +47,7 @@ def refined(
             for picture, camera in zip(pictures, cameras, strict=True):
                 loss = loss + _error(current, camera.to(device), picture.detail[None].to(device), picture.detail_alpha[None].to(device))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+            loss.backward()
             optimizer.step()
             progress.advance(step + 1)
         progress.finish()

@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch's overloads
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step."""
         result = None
         if closure is not None:

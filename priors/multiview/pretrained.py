@@ -26,7 +26,7 @@ class LatentEncoder(nn.Module):
         vae: the autoencoder.
     """
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
 
@@ -105,7 +105,7 @@ def from_pretrained(source: str | Path, settings: MultiviewSettings) -> Pretrain
     return Pretrained(network, LatentEncoder(vae), _text(source))
 
 
-def adopt(unet: UNet2DConditionModel, plain: UNet2DConditionModel) -> None:
+def adopt(unet: nn.Module, plain: nn.Module) -> None:
     """Take the weights of a narrower U-Net: new inputs count nothing at first, and the last layer stays zero."""
     state = dict(plain.state_dict())
     first = torch.zeros_like(unet.state_dict()["conv_in.weight"])
