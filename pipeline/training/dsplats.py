@@ -8,13 +8,14 @@ import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
-from gen3d.pipeline.training.muon import Muon
+from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.denoiser import PATH, Encode, draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
@@ -24,7 +25,6 @@ from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures `[n, 3, h, w]` in [-1, 1], twice, to distances `[n]`
-BETAS = (0.9, 0.98)  # of Adam
 RISE = 200  # steps in which the learning rate rises
 LOG = 0.1  # brings gradients to about the size that clipping is set for
 CAP = 40.0  # dB that a view counts at most: an object that is all white is otherwise infinitely good
@@ -72,18 +72,6 @@ def render_loss(
     return loss, colors.mean(1).detach()
 
 
-def optimizer_of(network: MultiviewNetwork, settings: DsplatsSettings) -> torch.optim.Optimizer:
-    """AdamW, or Muon for all matrices between the first layer and the last, which it does not suit."""
-    ends = {id(p) for layer in (network.unet.conv_in, network.unet.conv_out) for p in layer.parameters()} | {id(network.absent)}
-    matrices = [p for p in network.parameters() if p.ndim > 1 and (settings.optimizer == "adamw" or id(p) not in ends)]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in network.parameters() if id(p) not in chosen]
-    if settings.optimizer == "muon":
-        return Muon(matrices, others, settings.rate, settings.decay, betas=BETAS)
-    groups = [{"params": matrices, "weight_decay": settings.decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, settings.rate, betas=BETAS)
-
-
 def psnr(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Decibels of squared errors of pictures in [0, 1], at most 40."""
     return (-10 * error.clamp_min(1e-12).log10()).clamp(max=CAP)
@@ -108,6 +96,7 @@ class DsplatsTraining(pl.LightningModule):
         # In a tuple, for what a module holds as an attribute goes into its checkpoints.
         self._frozen = (perceptual, *((None, None) if pretrained is None else (pretrained.encode, pretrained.text)))
         self._bins = NoiseBins()
+        self._matrices = matrices_of(self.network)  # before a strategy cuts them into pieces
 
     def forward(self, network: MultiviewNetwork, batch: ObjectBatch) -> Gaussians:
         """The splats of a batch."""
@@ -162,6 +151,16 @@ class DsplatsTraining(pl.LightningModule):
                 self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(error))), sync_dist=True)
         self._bins = NoiseBins()
 
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By norm, which of pieces only FSDP itself knows."""
+        whole = self.trainer.model
+        if isinstance(whole, FullyShardedDataParallel):
+            whole.clip_grad_norm_(float(gradient_clip_val or math.inf))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     @property
     def _averaged(self) -> MultiviewNetwork:
         network = self.average.network
@@ -170,7 +169,7 @@ class DsplatsTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""
-        optimizer = optimizer_of(self.network, self.settings)
+        optimizer = optimizer_of(self.network, self.settings, self._matrices)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}}
 
     def _rate(self, step: int) -> float:

@@ -10,9 +10,11 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import FSDPStrategy, Strategy
 
 from gen3d.errors import Interrupted
 from gen3d.pipeline.training.logs import Grids, loggers
+from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.renderers.native.threads import kernel_threads
 
 LAST = "last.ckpt"
@@ -49,6 +51,11 @@ class TrainingJob:
     accumulate: int = 1
 
 
+def strategy_of(name: str) -> str | Strategy:
+    """Lightning's strategy; fsdp cuts whole networks into one piece for each process, the average and what it follows alike."""
+    return FSDPStrategy(auto_wrap_policy={MultiviewNetwork}, state_dict_type="full") if name == "fsdp" else name
+
+
 def run(
     module: pl.LightningModule, data: pl.LightningDataModule, job: TrainingJob, callbacks: Sequence[pl.Callback] = ()
 ) -> dict[str, float]:
@@ -68,7 +75,7 @@ def run(
             accelerator=job.accelerator,
             devices=job.devices,
             num_nodes=job.nodes,
-            strategy=job.strategy,
+            strategy=strategy_of(job.strategy),
             precision=job.precision,  # type: ignore[arg-type]  # Lightning checks it
             max_steps=job.steps,
             max_epochs=-1,

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.configuration import as_yaml
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.data import DsplatsData
 from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
 from gen3d.pipeline.training.logs import Reporter
-from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.pipeline.training.run import LAST, TrainingJob, run
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import from_pretrained
@@ -23,6 +25,7 @@ from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.perceptual import load_lpips
 
 WEIGHTS = "dsplats.safetensors"
+AVERAGED = "average.network."  # what the names of averaged weights begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def train_dsplats(
         start: a file of weights to begin with; None begins with random ones.
 
     Raises:
+        UsageError: Muon is asked for with fsdp.
         BadInput: a set is not there, or of another size; or the weights to begin with have other shapes.
     """
     began = time.monotonic()
@@ -60,19 +64,29 @@ def train_dsplats(
     for each in sets:
         if (size := each.manifest.settings.size) != (taken := settings.network.size):
             raise BadInput(f"{each.folder} has pictures of {size} pixels and the network takes {taken}; say --network.size {size}")
+    if job.strategy == "fsdp" and settings.optimizer == "muon":
+        raise UsageError("muon works on whole matrices, which fsdp cuts into pieces; say --optimizer adamw")
     job.out.mkdir(parents=True, exist_ok=True)
     (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
     pl.seed_everything(settings.seed, verbose=False)
     pretrained = from_pretrained(settings.pretrained, settings.network) if settings.pretrained else None
     module = DsplatsTraining(settings, _perceptual(settings), pretrained)
+    shapes, config = module.network.settings, module.network.config
     if start is not None:
         module.begin_with(load_network(start))
     metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, settings.steps)])
     progress.finish()
-    averaged = module.average.network
-    assert isinstance(averaged, MultiviewNetwork)
-    save_network(averaged, job.out / WEIGHTS, bits=16 if pretrained else 8)
+    if not getattr(rank_zero_only, "rank", 0):
+        averaged = MultiviewNetwork(shapes, config)
+        averaged.load_state_dict(averaged_in(job.out / LAST))
+        save_network(averaged, job.out / WEIGHTS, bits=16 if pretrained else 8)
     return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
+
+
+def averaged_in(checkpoint: Path) -> dict[str, Tensor]:
+    """The averaged weights in a checkpoint, whole whatever pieces they were trained in."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix(AVERAGED): value for name, value in state.items() if name.startswith(AVERAGED)}
 
 
 def _perceptual(settings: DsplatsSettings) -> Perceptual | None:

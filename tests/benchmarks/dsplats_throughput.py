@@ -11,7 +11,8 @@ import torch
 
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.training.batches import StepBatches
-from gen3d.pipeline.training.dsplats import network_views, optimizer_of, render_loss
+from gen3d.pipeline.training.dsplats import network_views, render_loss
+from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
 
@@ -46,7 +47,8 @@ def measured(options, settings):
     settings = replace(settings, network=replace(settings.network, size=objects.manifest.settings.size))
     torch.manual_seed(0)
     network = MultiviewNetwork(settings.network).to(options.device)
-    batches, optimizer = StepBatches([objects.of_rank(0, max(1, len(objects) // 64))], settings), optimizer_of(network, settings)
+    batches = StepBatches([objects.of_rank(0, max(1, len(objects) // 64))], settings)
+    optimizer = optimizer_of(network, settings, matrices_of(network))
     total = [0.0] * len(PARTS)
     for step in range(-6, options.steps):  # the first steps read pictures and find out which kernels are fast
         marks = [time.perf_counter()]

@@ -99,3 +99,22 @@ def test_two_processes_are_one(rendered, tmp_path):
         assert told.stdout.count("steps in") == 1
     one, two = (weights(place) for place in places.values())
     assert torch.allclose(one, two, atol=2e-5)
+
+
+def test_muon_needs_whole_matrices(gen3d, rendered, tmp_path):
+    flags = ["--strategy", "fsdp", "--optimizer", "muon"]
+    code, _, err = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, *flags)
+    assert code == 2
+    assert "muon works on whole matrices, which fsdp cuts into pieces; say --optimizer adamw" in err
+
+
+@pytest.mark.gpu
+def test_pieces_train_like_the_whole(rendered, tmp_path):
+    """FSDP on one GPU gives the weights of a plain run."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for name, more in (("one", []), ("cut", ["--strategy=fsdp"])):
+        command = [sys.executable, "-m", "gen3d", "train", "dsplats", "--data", rendered, "--out", tmp_path / name, *SMALL, *more, "-q"]
+        subprocess.run([*map(str, command), "--accelerator=cuda"], check=True, timeout=300)
+    one, cut = (load_network(tmp_path / name / "dsplats.safetensors") for name in ("one", "cut"))
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(one.parameters(), cut.parameters(), strict=True))

@@ -13,7 +13,8 @@ from gen3d.pipeline.formats.images import read_image
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import StepBatches, joined
 from gen3d.pipeline.training.data import checked
-from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, optimizer_of, psnr, render_loss
+from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, psnr, render_loss
+from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.priors.multiview.denoiser import PATH
 
@@ -167,7 +168,7 @@ def test_a_training_begins_with_weights_of_its_shapes(tiny):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_optimisers_hold_every_weight_once(tiny, optimizer):
     module = DsplatsTraining(replace(tiny, optimizer=optimizer))
-    groups = optimizer_of(module.network, module.settings).param_groups
+    groups = optimizer_of(module.network, module.settings, matrices_of(module.network)).param_groups
     held = [id(p) for group in groups for p in group["params"]]
     assert len(set(held)) == len(held) == len(list(module.network.parameters()))
     matrices = groups[0]["params"]

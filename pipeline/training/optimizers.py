@@ -1,0 +1,35 @@
+"""Which optimiser moves which weights."""
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from gen3d.pipeline.training.muon import Muon
+from gen3d.pipeline.training.settings import DsplatsSettings
+
+ENDS = ("unet.conv_in.", "unet.conv_out.", "absent")  # the first layer, the last, and a token
+BETAS = (0.9, 0.98)  # of Adam
+
+
+def matrices_of(network: nn.Module) -> frozenset[str]:
+    """The names of parameters of two and more dimensions."""
+    return frozenset(name for name, parameter in network.named_parameters() if parameter.ndim > 1)
+
+
+def optimizer_of(network: nn.Module, settings: DsplatsSettings, matrices: Collection[str]) -> torch.optim.Optimizer:
+    """AdamW, or Muon for all matrices between the first layer and the last, which it does not suit.
+
+    Args:
+        network: whole, or in the pieces of FSDP.
+        settings: of the training.
+        matrices: names of the parameters that are.
+    """
+    if settings.optimizer == "muon":
+        matrices = {name for name in matrices if not name.startswith(ENDS)}
+    known = {name.replace("_fsdp_wrapped_module.", ""): parameter for name, parameter in network.named_parameters()}
+    large, small = ([p for name, p in known.items() if (name in matrices) == wanted] for wanted in (True, False))
+    if settings.optimizer == "muon":
+        return Muon(large, small, settings.rate, settings.decay, betas=BETAS)
+    groups = [{"params": large, "weight_decay": settings.decay}, {"params": small, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, settings.rate, betas=BETAS)
