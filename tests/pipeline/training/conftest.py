@@ -28,7 +28,7 @@ class Pictures:
     def __init__(self, names, tiers=None):
         self.names = list(names)
         self.records = tuple(_Record(name, (tiers or {}).get(name, "scan")) for name in self.names)
-        self.folder, self.manifest = None, None
+        self.folder, self.manifest, self.size = None, None, 16
 
     def __len__(self):
         return len(self.names)
@@ -36,9 +36,10 @@ class Pictures:
     def read(self, number, views=None):
         azimuths = [45.0 * i for i in range(8)] + [10.0, 100.0, 200.0, 300.0]
         elevations = [20.0] * 8 + [0.0, 60.0, -5.0, 40.0]
-        cameras = object_cameras(azimuths, elevations, 16)
-        y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
-        alpha = ((x**2 + y**2) < 30).float().expand(12, 16, 16)
+        cameras = object_cameras(azimuths, elevations, self.size)
+        across = (torch.arange(self.size) + 0.5) / self.size - 0.5
+        y, x = torch.meshgrid(across, across, indexing="ij")
+        alpha = ((x**2 + y**2) < 0.117).float().expand(12, self.size, self.size)
         color = torch.rand(12, 1, 1, 3, generator=torch.Generator().manual_seed(hash(self.names[number]) % 1000))
         rgb = color * alpha[..., None]
         every = ObjectViews(cameras, rgb, alpha)

@@ -9,6 +9,7 @@ import torch
 
 from gen3d.errors import BadInput
 from gen3d.optional import available
+from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.formats.images import read_image
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import StepBatches, joined
@@ -16,7 +17,9 @@ from gen3d.pipeline.training.data import checked
 from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, psnr, render_loss
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.denoiser import PATH
+from gen3d.priors.multiview.network import MultiviewNetwork
 
 
 class Steps(pl.LightningDataModule):
@@ -174,3 +177,18 @@ def test_optimisers_hold_every_weight_once(tiny, optimizer):
     matrices = groups[0]["params"]
     assert all(p.ndim > 1 for p in matrices)
     assert any(p is module.network.unet.conv_out.weight for p in matrices) is (optimizer == "adamw")
+
+
+@pytest.mark.parametrize("name", ["draft", "standard", "full"])
+def test_every_preset_takes_two_steps(name, pictures, tmp_path):
+    settings = override(DsplatsSettings(), read_preset("train", name), name)
+    with torch.device("meta"):  # its true size, without its memory
+        count = sum(p.numel() for p in MultiviewNetwork(settings.network).parameters())
+    assert {"draft": 7e5, "standard": 7e6, "full": 7e8}[name] < count < {"draft": 1e6, "standard": 8e6, "full": 1.2e9}[name]
+    channels = settings.network.channels
+    size, widths = settings.network.patch * 2 ** len(channels), tuple(16 * (i + 1) for i in range(len(channels)))
+    narrow = replace(settings.network, size=size, channels=widths, groups=8, heads=2)
+    pictures.size = narrow.size
+    small = replace(settings, network=narrow, steps=2, objects=2, joint_objects=2, warmup=0.5, joint=1.0, check=2, perceptual=0.0)
+    module = trained(pictures, small, tmp_path)
+    assert int(module.average.steps) == 2
