@@ -2,24 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.objects.object_set import ObjectSet
-from gen3d.pipeline.objects.views import RING, ObjectViews
+from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.pipeline.training.viewpoints import before, choose_views, given_views, mirrored
 from gen3d.renderers.cameras import Cameras
-from gen3d.renderers.frames import rigid
-
-GIVEN = (0.1, 0.6, 0.1, 0.05, 0.15)  # how often none, one, ... of four views are given in a step with noised views
-FRONT = 0.4  # how often the reference is the object's front, as in most pictures
-RING_FIRST = 0.4  # how often another one of the views around the object; else any view
-AROUND = 0.7  # how often the others stand evenly around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,7 @@ class ObjectBatch:
         times: of the noised views, one for an object, in (0, 1) `[b]`.
         noise: `[b, n, 3, h, w]`.
         captions: of the objects, empty where it is left out.
+        depth: along the optical axis `[b, v, h, w]`, 0 where nothing is; None where it does not count.
     """
 
     pictures: Float[Tensor, "b v 3 h w"]
@@ -43,11 +40,12 @@ class ObjectBatch:
     times: Float[Tensor, " b"]
     noise: Float[Tensor, "b n 3 h w"]
     captions: tuple[str, ...]
+    depth: Float[Tensor, "b v h w"] | None = None
 
     def to(self, device: torch.device) -> "ObjectBatch":
         """The same on another device; Lightning calls it."""
-        moved = {name: getattr(self, name).to(device) for name in ("pictures", "alpha", "cameras", "given", "times", "noise")}
-        return replace(self, **moved)
+        there = [field.name for field in fields(self) if isinstance(getattr(self, field.name), Tensor | Cameras)]
+        return replace(self, **{name: getattr(self, name).to(device) for name in there})
 
 
 class StepBatches(Dataset[ObjectBatch]):
@@ -91,21 +89,24 @@ class StepBatches(Dataset[ObjectBatch]):
         """One object: its views chosen, placed before the first of them, mirrored, with colours exchanged, and its noise."""
         if number not in self._seen:
             objects, place = self._objects[number]
-            self._seen[number] = kept(objects.read(place))
+            self._seen[number] = kept(objects.read(place), depth=self._settings.depth > 0)
         views, generator = self._seen[number], torch.Generator().manual_seed(seed)
         taken = self._settings.views if joint else 1
         order = choose_views(views.cameras.shape[-1], taken, self._settings.targets, generator)
         pictures = views.pictures[order].float() / 127.5 - 1
         alpha, cameras = views.alpha[order].float() / 255, before(views.cameras.select(order))
+        depth = None if views.depth is None else views.depth[order].float()
         if torch.rand((), generator=generator) < 0.5:
             pictures, alpha, cameras = pictures.flip(-1), alpha.flip(-1), mirrored(cameras)
+            depth = None if depth is None else depth.flip(-1)
         pictures = pictures[:, torch.randperm(3, generator=generator)]
         known = given_views(taken, generator) if joint else torch.ones(1, dtype=torch.bool)
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
         objects, place = self._objects[number]
         caption = "" if torch.rand((), generator=generator) < self._settings.untold else objects.records[place].caption
         placed = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
-        return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None], (caption,))
+        far = None if depth is None else depth[None]
+        return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None], (caption,), far)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,26 @@ class Kept:
         pictures: over white `[v, 3, h, w]`.
         alpha: `[v, h, w]`.
         cameras: `[v]`.
+        depth: `[v, h, w]`, or None.
     """
 
     pictures: UInt8[Tensor, "v 3 h w"]
     alpha: UInt8[Tensor, "v h w"]
     cameras: Cameras
+    depth: Float16[Tensor, "v h w"] | None
 
 
-def kept(views: ObjectViews) -> Kept:
-    """Views in 8 bits, which they were rendered to."""
+def kept(views: ObjectViews, *, depth: bool = False) -> Kept:
+    """Views in 8 bits, which they were rendered to; depth in 16.
+
+    Raises:
+        UsageError: depth is asked for, and the views have none.
+    """
+    if depth and views.depth is None:
+        raise UsageError("depth counts in this training and the set holds none; render it with --geometry true, or say --depth 0")
     pictures = to_uint8(views.over(torch.ones(3))).movedim(-1, 1).contiguous()
-    return Kept(pictures, to_uint8(views.alpha), views.cameras)
+    far = views.depth.half() if depth and views.depth is not None else None
+    return Kept(pictures, to_uint8(views.alpha), views.cameras, far)
 
 
 def settings_seed(seed: int, step: int) -> int:
@@ -140,56 +150,12 @@ def tier_chances(tiers: Sequence[str], balance: float) -> Float[Tensor, " n"]:
     return torch.tensor([count[tier] ** -balance for tier in tiers], dtype=torch.float64)
 
 
-def choose_views(count: int, taken: int, targets: int, generator: torch.Generator) -> list[int]:
-    """Numbers of the views that a network takes, and then of those that it is only compared with.
-
-    The first `RING` of an object stand around it at equal distances.
-
-    Args:
-        count: of the object's views.
-        taken: by the network, the first one is the reference.
-        targets: further ones.
-        generator: source of random numbers.
-    """
-    kind = float(torch.rand((), generator=generator))
-    ring = kind < FRONT + RING_FIRST
-    first = 0 if kind < FRONT else int(torch.randint(RING if ring else count, (), generator=generator))
-    chosen = [first]
-    if ring and RING % taken == 0 and torch.rand((), generator=generator) < AROUND:
-        chosen = [(first + i * RING // taken) % RING for i in range(taken)]
-    rest = [i for i in torch.randperm(count, generator=generator).tolist() if i not in chosen]
-    return (chosen + rest)[: taken + targets]
-
-
-def given_views(taken: int, generator: torch.Generator) -> Bool[Tensor, " n"]:
-    """Which views are given: the first ones, as many as chance says."""
-    chances = torch.tensor(GIVEN[: taken + 1])
-    count = int(torch.multinomial(chances, 1, generator=generator))
-    return torch.arange(taken) < count
-
-
-def before(cameras: Cameras) -> Cameras:
-    """The same views of a world turned about +Y so that the first one looks from the front, +Z."""
-    x, _, z = cameras.positions[0].double().tolist()
-    length = max((x * x + z * z) ** 0.5, 1e-12)
-    sin, cos = x / length, z / length
-    turn = torch.tensor([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]], dtype=torch.float64)
-    moved = cameras.to(torch.float64).moved(rigid(turn))
-    return moved.to(torch.float32)
-
-
-def mirrored(cameras: Cameras) -> Cameras:
-    """The views of the world seen in a mirror at x = 0, whose pictures are flipped left to right."""
-    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0])).to(cameras.world_to_camera)
-    intrinsics = cameras.intrinsics.clone()
-    intrinsics[..., 0, 2] = cameras.width - intrinsics[..., 0, 2]
-    return replace(cameras, world_to_camera=flip @ cameras.world_to_camera @ flip, intrinsics=intrinsics)
-
-
 def joined(parts: Sequence[ObjectBatch]) -> ObjectBatch:
     """One batch of several."""
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("pictures", "alpha", "given", "times", "noise")}
     first = parts[0].cameras
     poses, matrices = (torch.cat([getattr(part.cameras, name) for part in parts]) for name in ("world_to_camera", "intrinsics"))
     captions = tuple(caption for part in parts for caption in part.captions)
-    return ObjectBatch(cameras=replace(first, world_to_camera=poses, intrinsics=matrices), captions=captions, **tensors)
+    depths = [part.depth for part in parts if part.depth is not None]
+    depth = torch.cat(depths) if depths else None
+    return ObjectBatch(cameras=replace(first, world_to_camera=poses, intrinsics=matrices), captions=captions, depth=depth, **tensors)

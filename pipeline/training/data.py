@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 from gen3d.errors import UsageError
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
-from gen3d.pipeline.training.batches import ObjectBatch, StepBatches, before, joined
+from gen3d.pipeline.training.batches import ObjectBatch, StepBatches, joined
 from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.pipeline.training.viewpoints import before
 
 CHECKED = 8  # objects of a batch that is measured
 EXTRA = 7  # views that one given view is compared with: the others around the object

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from gen3d.errors import BadInput
+from gen3d.pipeline.objects.views import RADIUS
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
@@ -52,13 +53,17 @@ def render_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
     """The loss of splats against all views of a batch, and the plain squared error of each object's colours in [0, 1].
 
-    A view's error is |rgb|^2 + alpha |opacity|^2; it or its logarithm counts, with w(t). LPIPS is added where there is little noise or
-    all views are given.
+    A view's error is |rgb|^2 + alpha |opacity|^2 + depth |depth|^2; it or its logarithm counts, with w(t). LPIPS is added where there
+    is little noise or all views are given.
     """
-    rendering = draw(splats, batch.cameras)
+    rendering = draw(splats, batch.cameras, ("rgb",) if batch.depth is None else ("rgb", "depth"))
     seen = to_pictures(rendering)
     colors = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
     errors = colors + settings.alpha * (rendering.alpha - batch.alpha).square().flatten(2).mean(2)
+    if batch.depth is not None and rendering.depth is not None:
+        covered = (batch.depth > 0) & (rendering.alpha > 0.5)  # depth of what is hardly there means nothing
+        off = torch.where(covered, (rendering.depth - batch.depth) / RADIUS, 0.0)
+        errors = errors + settings.depth * off.square().flatten(2).mean(2)
     if settings.loss == "log":
         errors = LOG * (errors + settings.floor).log()
     weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(errors)

@@ -34,6 +34,7 @@ class DsplatsSettings:
         loss: of a view: log of its error, so that every object counts alike as it does in decibels; or square, the error itself.
         floor: added to errors before their logarithm is taken: views that are better hardly count.
         alpha: weight of the squared error of opacity.
+        depth: weight of the squared error of depth where an object is, in units of its bounding sphere's radius; 0 leaves it out.
         perceptual: weight of LPIPS; 0 leaves it out.
         perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, renders are means of what can be.
         weight: of the error of noised steps: uniform, snr, min_snr, velocity or v.
@@ -62,6 +63,7 @@ class DsplatsSettings:
     loss: str = "log"
     floor: float = 2e-3
     alpha: float = 0.3
+    depth: float = 0.0
     perceptual: float = 0.0
     perceptual_below: float = 0.5
     weight: str = "uniform"
@@ -76,4 +78,4 @@ class DsplatsSettings:
         shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold"), (0.0, 1.0))
         check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
         check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8))
-        check_ranges(self, floor=(0, 1), alpha=(0, 100), perceptual=(0, 100))
+        check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100))

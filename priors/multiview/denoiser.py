@@ -1,6 +1,6 @@
 """A denoiser whose expected clean views are renders of splats, so that all views agree (DSplats, DiffusionGS)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -86,9 +86,9 @@ class ViewGuidance:
         return Prediction(x0, implied_eps(x, x0, c), told.aux)
 
 
-def draw(splats: Gaussians, cameras: Cameras) -> Rendering:
+def draw(splats: Gaussians, cameras: Cameras, channels: Collection[str] = ("rgb",)) -> Rendering:
     """Splats over white."""
-    return rasterize(splats, cameras, background=torch.ones(3))
+    return rasterize(splats, cameras, background=torch.ones(3), channels=channels)
 
 
 def to_pictures(rendering: Rendering) -> Float[Tensor, "b v 3 h w"]:

@@ -42,10 +42,12 @@ class Pictures:
         alpha = ((x**2 + y**2) < 0.117).float().expand(12, self.size, self.size)
         color = torch.rand(12, 1, 1, 3, generator=torch.Generator().manual_seed(hash(self.names[number]) % 1000))
         rgb = color * alpha[..., None]
-        every = ObjectViews(cameras, rgb, alpha)
+        every = ObjectViews(cameras, rgb, alpha, 1.2 * alpha, None)
         if views is None:
             return every
-        return replace(every, cameras=cameras.select(list(views)), rgb=rgb[list(views)], alpha=alpha[list(views)])
+        return replace(
+            every, cameras=cameras.select(list(views)), rgb=rgb[list(views)], alpha=alpha[list(views)], depth=every.depth[list(views)]
+        )
 
 
 class _Record:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gen3d.pipeline.objects.views import object_cameras
-from gen3d.pipeline.training.batches import StepBatches, before, choose_views, given_views, mirrored, tier_chances
+from gen3d.pipeline.training.batches import StepBatches, tier_chances
+from gen3d.pipeline.training.viewpoints import before, choose_views, given_views, mirrored
 
 PLACES = torch.tensor([[0.1, 0.2, 0.3], [-0.3, 0.1, -0.2], [0.25, -0.1, 0.0]])
 

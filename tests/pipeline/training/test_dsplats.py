@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.optional import available
 from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.formats.images import read_image
@@ -94,6 +94,29 @@ def test_perceptual_distance_counts_where_there_is_little_noise(pictures, tiny):
     full, _ = render_loss(splats, batch, settings, distance)
     assert asked == [6]
     assert full > plain
+
+
+def test_depth_counts_where_there_is_something(pictures, tiny):
+    settings = replace(tiny, depth=1.0, loss="square")
+    batch = StepBatches([pictures], settings)[0]
+    assert torch.equal(batch.depth > 0, batch.alpha > 0)
+    splats = DsplatsTraining(settings).network(network_views(batch))
+    solid = replace(splats, opacities=torch.full_like(splats.opacities, 0.9))
+    near = replace(solid, means=solid.means * 0.1)
+
+    def added(splats, weight):
+        losses = [float(render_loss(splats, batch, replace(settings, depth=each))[0]) for each in (weight, 0.0)]
+        return losses[0] - losses[1]
+
+    plain, full, closer = added(solid, 0.0), added(solid, 1.0), added(near, 1.0)
+    assert plain == 0
+    assert full > 0
+    assert closer != full
+    hollow = type(pictures)(pictures.names)
+    read = hollow.read
+    hollow.read = lambda number: replace(read(number), depth=None)
+    with pytest.raises(UsageError, match="the set holds none; render it with --geometry true"):
+        StepBatches([hollow], settings)[0]
 
 
 def test_decibels_are_capped():
