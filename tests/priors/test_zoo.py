@@ -187,3 +187,14 @@ def test_a_name_that_no_file_system_takes():
     for name in ("x" * 5000, "a\0b"):
         with pytest.raises(Gen3DError):
             zoo.pull(name)
+
+
+def test_files_of_one_archive_come_together(server, weight, monkeypatch):
+    address, asked = server
+    monkeypatch.setenv("PIP_INDEX_URL", address)
+    monkeypatch.setattr(zoo, "WEIGHTS", {"tiny": weight, "again": replace(weight, name="again", convert=None)})
+    first = zoo.pull("again")
+    assert first.suffix == ".ckpt"
+    count = len(asked)
+    assert zoo.pull("tiny").suffix == ".safetensors"
+    assert len(asked) == count
