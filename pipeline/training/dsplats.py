@@ -54,7 +54,7 @@ def render_loss(
     """The loss of splats against all views of a batch, and the plain squared error of each object's colours in [0, 1].
 
     A view's error is |rgb|^2 + alpha |opacity|^2 + depth |depth|^2; it or its logarithm counts, with w(t). LPIPS is added where there
-    is little noise or all views are given.
+    is little noise or all of several views are given.
     """
     rendering = draw(splats, batch.cameras, ("rgb",) if batch.depth is None else ("rgb", "depth"))
     seen = to_pictures(rendering)
@@ -70,7 +70,8 @@ def render_loss(
     weight = torch.where(batch.given.all(1), 1.0, weight / weight.mean() if weight.ndim else weight)
     loss = (weight * errors.mean(1)).mean()
     if perceptual is not None and settings.perceptual:
-        counts = batch.given.all(1) | (batch.times < settings.perceptual_below)
+        several = batch.given.shape[1] > 1  # one given view leaves more open than distances of single pictures can judge
+        counts = several & (batch.given.all(1) | (batch.times < settings.perceptual_below))
         if bool(counts.any()):
             distance = perceptual(seen[counts].flatten(0, 1).clamp(-1, 1), batch.pictures[counts].flatten(0, 1))
             loss = loss + settings.perceptual * distance.mean() * counts.float().mean()

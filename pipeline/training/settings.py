@@ -36,7 +36,8 @@ class DsplatsSettings:
         alpha: weight of the squared error of opacity.
         depth: weight of the squared error of depth where an object is, in units of its bounding sphere's radius; 0 leaves it out.
         perceptual: weight of LPIPS; 0 leaves it out.
-        perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, renders are means of what can be.
+        perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, and from one given view, renders are means of what
+            can be.
         weight: of the error of noised steps: uniform, snr, min_snr, velocity or v.
         balance: how much more often objects of rare tiers come than their number says, from 0 (not) to 1 (all tiers alike).
         holdout: training objects that are kept for measuring.

@@ -94,6 +94,10 @@ def test_perceptual_distance_counts_where_there_is_little_noise(pictures, tiny):
     full, _ = render_loss(splats, batch, settings, distance)
     assert asked == [6]
     assert full > plain
+    alone = replace(settings, joint=0.0)
+    batch = StepBatches([pictures], alone)[0]
+    render_loss(DsplatsTraining(alone).network(network_views(batch)), batch, alone, distance)
+    assert asked == [6]
 
 
 def test_depth_counts_where_there_is_something(pictures, tiny):
