@@ -55,28 +55,29 @@ class StepBatches(Dataset[ObjectBatch]):
         sets: to choose from; they may hold the same objects, drawn in different ways.
         settings: of the training.
         rank: of this process.
-        world: number of processes; divides the objects of a step.
+        world: number of processes; divides the objects of a batch.
+        accumulate: batches of a step.
 
     Raises:
         ValueError: the processes cannot share the objects of a step equally.
     """
 
-    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, rank: int = 0, world: int = 1, accumulate: int = 1) -> None:
         if settings.objects % world or settings.joint_objects % world:
             raise ValueError(
                 f"{settings.objects} and {settings.joint_objects} objects of a step cannot be shared by {world} processes; choose multiples"
             )
         self._objects = [(objects, number) for objects in sets for number in range(len(objects))]
-        self._settings, self._rank, self._world = settings, rank, world
+        self._settings, self._rank, self._world, self._accumulate = settings, rank, world, accumulate
         self._chances = tier_chances([record.tier for objects in sets for record in objects.records], settings.balance)
         self._seen: dict[int, Kept] = {}
 
     def __len__(self) -> int:
-        return self._settings.steps
+        return self._settings.steps * self._accumulate
 
-    def __getitem__(self, step: int) -> ObjectBatch:
-        settings, generator = self._settings, torch.Generator().manual_seed(settings_seed(self._settings.seed, step))
-        joint = step >= settings.warmup * settings.steps and torch.rand((), generator=generator) < settings.joint
+    def __getitem__(self, index: int) -> ObjectBatch:
+        settings, generator = self._settings, torch.Generator().manual_seed(settings_seed(self._settings.seed, index))
+        joint = index >= settings.warmup * len(self) and torch.rand((), generator=generator) < settings.joint
         count = settings.joint_objects if joint else settings.objects
         chosen = torch.multinomial(self._chances, count, generator=generator, replacement=count > len(self._objects))
         seeds = torch.randint(2**62, (count,), generator=generator)

@@ -1,12 +1,12 @@
 """The batches of a training for Lightning, and those that it is measured on."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.objects.object_set import ObjectSet
@@ -25,20 +25,21 @@ class DsplatsData(pl.LightningDataModule):
     Args:
         sets: of the same library, rendered in different ways; the hold-out of the first is measured.
         settings: of the training.
+        accumulate: batches of a step.
     """
 
-    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings) -> None:
+    def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, accumulate: int = 1) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.accumulate = settings, accumulate
         parts = [split_off(objects.select(split="train"), settings.holdout) for objects in sets]
         self.training, self.kept = [training for training, _ in parts], parts[0][1]
 
     def train_dataloader(self) -> DataLoader[ObjectBatch]:
-        """One batch for each step that is left."""
+        """The batches of the steps that are left."""
         trainer = self.trainer
         assert trainer is not None
-        batches = StepBatches(self.training, self.settings, trainer.global_rank, trainer.world_size)
-        return DataLoader(batches, batch_size=None, sampler=range(trainer.global_step, self.settings.steps))
+        batches = StepBatches(self.training, self.settings, trainer.global_rank, trainer.world_size, self.accumulate)
+        return DataLoader(batches, batch_size=None, sampler=Remaining(trainer.global_step * self.accumulate, len(batches)))
 
     def val_dataloader(self) -> list[DataLoader[ObjectBatch]]:
         """Objects from one view, and with three noised views beside it; ranks take turns."""
@@ -49,6 +50,24 @@ class DsplatsData(pl.LightningDataModule):
         kept = self.kept.of_rank(trainer.global_rank, trainer.world_size)
         parts = [[checked(kept, i, noised=noised) for i in range(len(kept))] for noised in (0, self.settings.views - 1)]
         return [DataLoader(_grouped(each), batch_size=None) for each in parts]  # type: ignore[arg-type]  # a list is a dataset
+
+
+class Remaining(Sampler[int]):
+    """Numbers from the first that is left to the last; as long as if nothing were done, since Lightning adds what it has done to its count.
+
+    Args:
+        first: number that is left.
+        count: of all.
+    """
+
+    def __init__(self, first: int, count: int) -> None:
+        self._first, self._count = first, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._first, self._count))
 
 
 def split_off(objects: ObjectSet, count: int) -> tuple[ObjectSet, ObjectSet]:

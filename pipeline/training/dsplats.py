@@ -135,8 +135,9 @@ class DsplatsTraining(pl.LightningModule):
         self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": psnr(error).mean()})
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: ObjectBatch, index: int) -> None:
-        """The average follows."""
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """The average follows, before anything is saved."""
+        super().optimizer_step(*arguments, **options)
         self.average.update(self.network)
 
     def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> Tensor:

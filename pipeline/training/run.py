@@ -81,7 +81,7 @@ def run(
             max_epochs=-1,
             accumulate_grad_batches=job.accumulate,
             gradient_clip_val=job.clip,
-            val_check_interval=job.check,
+            val_check_interval=job.check * job.accumulate,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             log_every_n_steps=20,

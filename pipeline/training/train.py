@@ -74,7 +74,7 @@ def train_dsplats(
     shapes, config = module.network.settings, module.network.config
     if start is not None:
         module.begin_with(load_network(start))
-    metrics = run(module, DsplatsData(sets, settings), job, [Reporter(progress, settings.steps)])
+    metrics = run(module, DsplatsData(sets, settings, job.accumulate), job, [Reporter(progress, settings.steps)])
     progress.finish()
     if not getattr(rank_zero_only, "rank", 0):
         averaged = MultiviewNetwork(shapes, config)

@@ -14,6 +14,11 @@ def pixel_rays(cameras: Cameras, stride: int = 1) -> tuple[Float[Tensor, "*b v h
         cameras: `[*b, v]`.
         stride: pixels along a square; divides both sides.
     """
+    with torch.autocast(cameras.world_to_camera.device.type, enabled=False):  # half precision would turn rays by pixels
+        return _rays(cameras, stride)
+
+
+def _rays(cameras: Cameras, stride: int) -> tuple[Tensor, Tensor]:
     columns, rows = ((torch.arange(0, side, stride) + stride / 2).to(cameras.intrinsics) for side in (cameras.width, cameras.height))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], -1)

@@ -13,7 +13,7 @@ from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.formats.images import read_image
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import StepBatches, joined
-from gen3d.pipeline.training.data import checked
+from gen3d.pipeline.training.data import DsplatsData, checked
 from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, psnr, render_loss
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.run import TrainingJob, run
@@ -22,16 +22,12 @@ from gen3d.priors.multiview.denoiser import PATH
 from gen3d.priors.multiview.network import MultiviewNetwork
 
 
-class Steps(pl.LightningDataModule):
-    """The batches of a set that is no folder."""
+class Steps(DsplatsData):
+    """The data of a set that is no folder; its batches are those of any training."""
 
-    def __init__(self, objects, settings):
-        super().__init__()
-        self.objects, self.settings = objects, settings
-
-    def train_dataloader(self):
-        batches = StepBatches([self.objects], self.settings)
-        return torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(self.trainer.global_step, self.settings.steps))
+    def __init__(self, objects, settings, accumulate=1):
+        pl.LightningDataModule.__init__(self)
+        self.objects, self.training, self.settings, self.accumulate = objects, [objects], settings, accumulate
 
     def val_dataloader(self):
         parts = [[joined([checked(self.objects, i, noised=noised) for i in range(2)])] for noised in (0, 3)]
@@ -43,7 +39,7 @@ def trained(pictures, settings, out, **changes):
     module = DsplatsTraining(settings)
     run(
         module,
-        Steps(pictures, settings),
+        Steps(pictures, settings, changes.get("accumulate", 1)),
         TrainingJob(out, settings.steps, check=settings.check, accelerator="cpu", precision="32-true", **changes),
     )
     return module
@@ -51,6 +47,10 @@ def trained(pictures, settings, out, **changes):
 
 def weights(module):
     return torch.cat([p.detach().flatten() for p in module.network.parameters()])
+
+
+def averaged(module):
+    return torch.cat([p.detach().flatten() for p in module.average.network.parameters()])
 
 
 def test_noise_is_that_of_the_time(pictures, tiny):
@@ -140,19 +140,26 @@ def test_the_average_follows():
     assert not average.network.weight.requires_grad
 
 
-def test_a_run_trains_checks_and_goes_on(pictures, tiny, tmp_path):
-    whole = trained(pictures, tiny, tmp_path / "whole")
-    halfway = replace(tiny, steps=6)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_a_run_goes_on_as_if_it_had_not_stopped(pictures, tiny, tmp_path, cut, accumulate):
+    settings = replace(tiny, rate=0.05, check=100)
+    whole = trained(pictures, settings, tmp_path / "whole", accumulate=accumulate)
     pl.seed_everything(0, verbose=False)
-    first = DsplatsTraining(halfway)
-    run(first, Steps(pictures, halfway), TrainingJob(tmp_path / "cut", 3, check=3, accelerator="cpu", precision="32-true"))
+    job = TrainingJob(tmp_path / "cut", cut, check=100, accelerator="cpu", precision="32-true", accumulate=accumulate)
+    run(DsplatsTraining(settings), Steps(pictures, settings, accumulate), job)
     assert (tmp_path / "cut" / "last.ckpt").is_file()
-    second = trained(pictures, halfway, tmp_path / "cut")
+    second = trained(pictures, settings, tmp_path / "cut", accumulate=accumulate)
     assert torch.allclose(weights(second), weights(whole), atol=1e-6)
+    assert torch.allclose(averaged(second), averaged(whole), atol=1e-6)
     assert int(second.average.steps) == 6
+    assert [path.parent.name for path in sorted((tmp_path / "cut").glob("logs/*/metrics.csv"))] == ["version_0", "version_1"]
+
+
+def test_a_run_logs_and_shows_what_it_learns(pictures, tiny, tmp_path):
+    trained(pictures, tiny, tmp_path / "whole")
     log = (tmp_path / "whole" / "logs" / "version_0" / "metrics.csv").read_text()
     assert "check/psnr" in log.splitlines()[0]
-    assert [path.parent.name for path in sorted((tmp_path / "cut").glob("logs/*/metrics.csv"))] == ["version_0", "version_1"]
     sheet, _ = read_image(tmp_path / "whole" / "previews" / "step-0000003.png")
     assert sheet.shape == (4 * 16, 8 * 16, 3)
     if available("tensorboard"):
