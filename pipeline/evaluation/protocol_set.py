@@ -1,24 +1,23 @@
 """The pictures of a protocol as a rendered set: drawn once from the meshes of a library, and kept."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from gen3d.errors import BadInput, Gen3DError
-from gen3d.files import sweep
+from gen3d.errors import BadInput
 from gen3d.pipeline.evaluation.objects_protocol import ObjectsProtocol
-from gen3d.pipeline.evaluation.protocol_drawing import draw_missing
+from gen3d.pipeline.evaluation.protocol_drawing import draw_object
 from gen3d.pipeline.formats.images import to_uint8
-from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.objects.library import ObjectEntry
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.parallel import processors
 from gen3d.pipeline.objects.planning import Batch, batches, finished
 from gen3d.pipeline.objects.records import ObjectRecord, SetManifest
 from gen3d.pipeline.objects.settings import RenderSettings
+from gen3d.pipeline.objects.shards import draw_shards, writing
 from gen3d.pipeline.progress import Progress, Silent
 
 
@@ -46,9 +45,10 @@ def protocol_set(
     settings = RenderSettings(size=protocol.size, views=len(protocol.angles), geometry=False, fit=protocol.fit)
     manifest, missing = _look(folder, settings, plan, protocol, Silent())
     if missing:  # who only reads needs no lock
-        with _locked(folder):
-            manifest, missing = _look(folder, settings, plan, protocol, progress)
-            manifest = draw_missing(library, missing, protocol, folder, manifest, progress, workers or processors())
+        with writing(folder, "--cache"):
+            manifest, _ = _look(folder, settings, plan, protocol, progress)
+            draw = partial(draw_object, protocol=protocol, library=library)
+            manifest = draw_shards(draw, library, folder, manifest, plan, progress, workers or processors(), f"draw {folder.name}")
     for each in manifest.failures:
         progress.note(f"{each.file} is left out: {each.reason}")
     if not manifest.objects:
@@ -78,18 +78,3 @@ def _look(
 
 def _angles(record: ObjectRecord) -> tuple[tuple[float, float], ...]:
     return tuple(zip(record.azimuths, record.elevations, strict=True))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder, made if need be; nobody else writes there, and what a killed run left half written is swept away."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(folder)
-    except OSError as error:
-        raise Gen3DError(f"{folder} cannot be written: {error.strerror or error}; choose another --cache") from error
-    try:
-        sweep(folder)
-        yield
-    finally:
-        release(lock)

@@ -1,5 +1,7 @@
 """From an object of a library to its pictures in a set."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gen3d.errors import BadInput, MissingDependency
@@ -9,7 +11,7 @@ from gen3d.pipeline.objects.library import ObjectEntry
 from gen3d.pipeline.objects.records import Failure, ObjectRecord
 from gen3d.pipeline.objects.rendering import straight_color
 from gen3d.pipeline.objects.settings import RenderSettings
-from gen3d.pipeline.objects.views import DISTANCE, REACH, ObjectViews, object_cameras, placement_of, training_views
+from gen3d.pipeline.objects.views import DISTANCE, REACH, ObjectViews, Placement, object_cameras, placement_of, training_views
 from gen3d.pipeline.objects.words import dominant_colors, make_caption
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.mesh import Mesh
@@ -40,11 +42,20 @@ def draw_entry(entry: ObjectEntry, settings: RenderSettings, library: Path) -> D
     Raises:
         MissingDependency: no mesh can be drawn on this machine.
     """
+    return attempted(lambda: _drawn(entry, settings), entry, library)
+
+
+def attempted(draw: Callable[[], Drawn], entry: ObjectEntry, library: Path) -> Drawn | Failure:
+    """What a drawing gives, or why it gives nothing: one bad mesh must not end a job, whatever it breaks.
+
+    Raises:
+        MissingDependency: no mesh can be drawn on this machine.
+    """
     try:
-        return _drawn(entry, settings)
+        return draw()
     except MissingDependency:
         raise
-    except Exception as error:  # one bad mesh must not end the job, whatever it breaks
+    except Exception as error:
         return failure(entry, library, _sentence(error))
 
 
@@ -64,11 +75,26 @@ def _drawn(entry: ObjectEntry, settings: RenderSettings) -> Drawn:
     near, far = (DISTANCE + sign * REACH[settings.fit] for sign in (-1, 1))
     files = encode_views(views, geometry=settings.geometry, quality=settings.quality, near=near, far=far)
     colors = dominant_colors(views.rgb, views.alpha)
-    record = ObjectRecord(
+    record = record_of(entry, placement, (azimuths, elevations), files)
+    return replace(record, caption=make_caption(entry.caption, colors, entry.category), colors=colors), b"".join(files)
+
+
+def record_of(
+    entry: ObjectEntry, placement: Placement, angles: tuple[tuple[float, ...], tuple[float, ...]], files: Sequence[bytes]
+) -> ObjectRecord:
+    """What a manifest says of an object that is drawn, still without a place in a shard.
+
+    Args:
+        entry: of the library.
+        placement: in its pictures.
+        angles: azimuths and elevations of its views in degrees.
+        files: what its pictures are encoded as.
+    """
+    return ObjectRecord(
         id=entry.id,
         name=entry.caption,
-        caption=make_caption(entry.caption, colors, entry.category),
-        colors=colors,
+        caption=entry.caption,
+        colors=entry.colors,
         category=entry.category,
         tier=entry.tier,
         split=entry.split,
@@ -76,14 +102,13 @@ def _drawn(entry: ObjectEntry, settings: RenderSettings) -> Drawn:
         attribution=entry.attribution,
         centre=placement.centre,
         scale=placement.scale,
-        azimuths=azimuths,
-        elevations=elevations,
+        azimuths=angles[0],
+        elevations=angles[1],
         shard="",
         offset=0,
         sizes=tuple(len(file) for file in files),
         crc32=0,
     )
-    return record, b"".join(files)
 
 
 def _sentence(error: Exception) -> str:

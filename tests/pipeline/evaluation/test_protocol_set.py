@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gen3d.errors import BadInput, UsageError
-from gen3d.pipeline.evaluation import protocol_drawing
+from gen3d.pipeline.evaluation import protocol_set as module
 from gen3d.pipeline.evaluation.protocol_drawing import draw
 from gen3d.pipeline.evaluation.protocol_set import fingerprint, protocol_set
 from gen3d.pipeline.lock import lock_folder, release
@@ -51,7 +51,7 @@ def test_nothing_is_drawn_twice(drawn, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(protocol_drawing, "draw_object", fail)
+    monkeypatch.setattr(module, "draw_object", fail)
     assert fingerprint(drawn()) == first
 
 

@@ -9,6 +9,7 @@ import torch
 
 from gen3d.errors import BadInput, Interrupted, MissingDependency, UsageError
 from gen3d.pipeline.objects import render_set as job
+from gen3d.pipeline.objects import shards
 from gen3d.pipeline.objects.drawing import draw_views
 from gen3d.pipeline.objects.folders import find_objects
 from gen3d.pipeline.objects.manifest import read_manifest
@@ -74,9 +75,9 @@ def test_a_second_run_goes_on_where_the_first_stopped(library, tmp_path, small, 
     target = tmp_path / "set"
     monkeypatch.setattr(job, "draw_entry", stop)
     if killed:  # nothing is written at the end; what there is was written on the way
-        write, written = job.write_manifest, []
-        monkeypatch.setattr(job, "EVERY", -1.0)
-        monkeypatch.setattr(job, "write_manifest", lambda *given: len(written) > 1 or (written.append(1), write(*given)))
+        write, written = shards.write_manifest, []
+        monkeypatch.setattr(shards, "EVERY", -1.0)
+        monkeypatch.setattr(shards, "write_manifest", lambda *given: len(written) > 1 or (written.append(1), write(*given)))
     with pytest.raises(Interrupted, match="interrupted with 2 of 5 objects done; the same command goes on from there"):
         render_set(library.folder, target, small, Silent(), workers=1)
     monkeypatch.undo()
@@ -137,8 +138,8 @@ def test_what_is_lost_with_a_process_is_named_within_the_library(library, small)
     from gen3d.pipeline.objects.drawing import failure
     from gen3d.pipeline.objects.folders import find_objects
 
-    found = failure(find_objects(library.folder)[1], library.folder, job.DIED)
-    assert (found.id, found.file, found.reason) == ("bar", "bar.ply", job.DIED)
+    found = failure(find_objects(library.folder)[1], library.folder, shards.DIED)
+    assert (found.id, found.file, found.reason) == ("bar", "bar.ply", shards.DIED)
 
 
 def test_nothing_to_show_is_an_error(library, tmp_path, small):
