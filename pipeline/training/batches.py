@@ -59,13 +59,20 @@ class StepBatches(Dataset[ObjectBatch]):
         accumulate: batches of a step.
 
     Raises:
-        ValueError: the processes cannot share the objects of a step equally.
+        UsageError: there are no objects, or not enough views, or the processes cannot share the objects of a step equally.
     """
 
     def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, rank: int = 0, world: int = 1, accumulate: int = 1) -> None:
         if settings.objects % world or settings.joint_objects % world:
-            raise ValueError(
+            raise UsageError(
                 f"{settings.objects} and {settings.joint_objects} objects of a step cannot be shared by {world} processes; choose multiples"
+            )
+        if not any(map(len, sets)):
+            raise UsageError("no training objects are left; keep fewer with --holdout, or render a larger library")
+        if (fewest := min(objects.manifest.settings.views for objects in sets)) < settings.views + settings.targets:
+            raise UsageError(
+                f"{settings.views} views and {settings.targets} targets are asked for and a set has {fewest} views; lower --targets, "
+                "or render more"
             )
         self._objects = [(objects, number) for objects in sets for number in range(len(objects))]
         self._settings, self._rank, self._world, self._accumulate = settings, rank, world, accumulate
@@ -100,7 +107,9 @@ class StepBatches(Dataset[ObjectBatch]):
         if torch.rand((), generator=generator) < 0.5:
             pictures, alpha, cameras = pictures.flip(-1), alpha.flip(-1), mirrored(cameras)
             depth = None if depth is None else depth.flip(-1)
-        pictures = pictures[:, torch.randperm(3, generator=generator)]
+        colors = torch.randperm(3, generator=generator)
+        if not self._settings.pretrained:  # captions name colours
+            pictures = pictures[:, colors]
         known = given_views(taken, generator) if joint else torch.ones(1, dtype=torch.bool)
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
         objects, place = self._objects[number]

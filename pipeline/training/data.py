@@ -16,7 +16,6 @@ from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.pipeline.training.viewpoints import before
 
 CHECKED = 8  # objects of a batch that is measured
-EXTRA = 7  # views that one given view is compared with: the others around the object
 
 
 class DsplatsData(pl.LightningDataModule):
@@ -31,8 +30,9 @@ class DsplatsData(pl.LightningDataModule):
     def __init__(self, sets: Sequence[ObjectSet], settings: DsplatsSettings, accumulate: int = 1) -> None:
         super().__init__()
         self.settings, self.accumulate = settings, accumulate
-        parts = [split_off(objects.select(split="train"), settings.holdout) for objects in sets]
-        self.training, self.kept = [training for training, _ in parts], parts[0][1]
+        training = [objects.select(split="train") for objects in sets]
+        self.kept = split_off(training[0], settings.holdout)[1]
+        self.training = [without(objects, self.kept) for objects in training]
 
     def train_dataloader(self) -> DataLoader[ObjectBatch]:
         """The batches of the steps that are left."""
@@ -47,8 +47,8 @@ class DsplatsData(pl.LightningDataModule):
         assert trainer is not None
         if len(self.kept) < trainer.world_size:
             raise UsageError(f"the hold-out has {len(self.kept)} objects for {trainer.world_size} processes; keep more with --holdout")
-        kept = self.kept.of_rank(trainer.global_rank, trainer.world_size)
-        parts = [[checked(kept, i, noised=noised) for i in range(len(kept))] for noised in (0, self.settings.views - 1)]
+        mine = range(trainer.global_rank, len(self.kept), trainer.world_size)
+        parts = [[checked(self.kept, i, noised=noised) for i in mine] for noised in (0, self.settings.views - 1)]
         return [DataLoader(_grouped(each), batch_size=None) for each in parts]  # type: ignore[arg-type]  # a list is a dataset
 
 
@@ -70,13 +70,18 @@ class Remaining(Sampler[int]):
         return iter(range(self._first, self._count))
 
 
+def without(objects: ObjectSet, others: ObjectSet) -> ObjectSet:
+    """The objects of a set that are not in another one, which may be of the same library and drawn in another way."""
+    ids = {record.id for record in others.records}
+    return ObjectSet(objects.folder, [record for record in objects.records if record.id not in ids], objects.manifest)
+
+
 def split_off(objects: ObjectSet, count: int) -> tuple[ObjectSet, ObjectSet]:
     """All but some objects, and those: the ones whose ids have the smallest hashes, the same in every set of the library."""
     ordered = sorted(objects.records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
     kept = {record.id for record in ordered[:count]}
-    shares = ([record for record in objects.records if (record.id in kept) == wanted] for wanted in (False, True))
-    training, holdout = (ObjectSet(objects.folder, share, objects.manifest) for share in shares)
-    return training, holdout
+    holdout = ObjectSet(objects.folder, [record for record in objects.records if record.id in kept], objects.manifest)
+    return without(objects, holdout), holdout
 
 
 def checked(objects: ObjectSet, number: int, *, noised: int) -> ObjectBatch:

@@ -1,5 +1,6 @@
 """Training of multiview networks whose denoiser is a splat reconstructor (DSplats; Lightning's shell around pure functions)."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, Gen3DError
 from gen3d.pipeline.objects.views import RADIUS
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
@@ -66,8 +67,8 @@ def render_loss(
         errors = errors + settings.depth * off.square().flatten(2).mean(2)
     if settings.loss == "log":
         errors = LOG * (errors + settings.floor).log()
-    weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(errors)
-    weight = torch.where(batch.given.all(1), 1.0, weight / weight.mean() if weight.ndim else weight)
+    weight = torch.as_tensor(WEIGHTS[settings.weight](PATH(batch.times.double()))).to(errors) / mean_weight(settings.weight)
+    weight = torch.where(batch.given.all(1), 1.0, weight)
     loss = (weight * errors.mean(1)).mean()
     if perceptual is not None and settings.perceptual:
         several = batch.given.shape[1] > 1  # one given view leaves more open than distances of single pictures can judge
@@ -76,6 +77,13 @@ def render_loss(
             distance = perceptual(seen[counts].flatten(0, 1).clamp(-1, 1), batch.pictures[counts].flatten(0, 1))
             loss = loss + settings.perceptual * distance.mean() * counts.float().mean()
     return loss, colors.mean(1).detach()
+
+
+@functools.cache
+def mean_weight(name: str) -> float:
+    """The mean of a weight over all times, by which it is divided so that the learning rate means the same with every weight."""
+    times = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    return float(torch.as_tensor(WEIGHTS[name](PATH(times))).mean())
 
 
 def psnr(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -104,7 +112,7 @@ class DsplatsTraining(pl.LightningModule):
         self._bins = NoiseBins()
         self._matrices = matrices_of(self.network)  # before a strategy cuts them into pieces
 
-    def forward(self, network: MultiviewNetwork, batch: ObjectBatch) -> Gaussians:
+    def forward(self, network: nn.Module, batch: ObjectBatch) -> Gaussians:
         """The splats of a batch."""
         _, encode, text = self._frozen
         for each in (encode, text):
@@ -119,8 +127,8 @@ class DsplatsTraining(pl.LightningModule):
         Raises:
             BadInput: it has other shapes.
         """
-        if network.settings != self.settings.network:
-            raise BadInput(f"the network to begin with has {network.settings} and {self.settings.network} is trained; give the same")
+        if (network.settings, network.config) != (self.network.settings, self.network.config):
+            raise BadInput(f"the network to begin with has {network.settings} and {self.network.settings} is trained; give the same")
         for each in (self.network, self.average.network):
             each.load_state_dict(network.state_dict())
 
@@ -128,8 +136,9 @@ class DsplatsTraining(pl.LightningModule):
         """The loss of one batch."""
         loss, error = render_loss(self(self.network, batch), batch, self.settings, self._frozen[0])
         if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss is {float(loss)} at step {self.global_step}; lower --rate, or resume from an earlier checkpoint"
+            raise Gen3DError(
+                f"the loss is {float(loss)} at step {self.global_step}; begin again with another --out, a lower --rate, and --init "
+                "with weights of before"
             )
         kind = "given" if bool(batch.given.all()) else "noised"
         self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": psnr(error).mean()})
@@ -143,7 +152,7 @@ class DsplatsTraining(pl.LightningModule):
     def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> Tensor:
         """PSNR of views that were not given, by objects: one step from one view, and with noise by its level; what was seen."""
         n = batch.given.shape[1]
-        seen = to_pictures(draw(self(self._averaged, batch), batch.cameras)).clamp(-1, 1)
+        seen = to_pictures(draw(self(self.average.network, batch), batch.cameras)).clamp(-1, 1)
         error = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
         if n == 1:
             self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
@@ -152,10 +161,12 @@ class DsplatsTraining(pl.LightningModule):
         return seen
 
     def on_validation_epoch_end(self) -> None:
-        """The PSNR of each level of noise."""
-        for low, error, count in zip(self._bins.edges.tolist(), self._bins.means().tolist(), self._bins.counts.tolist(), strict=False):
+        """The PSNR of each level of noise, over all processes."""
+        mine = torch.stack([self._bins.counts, self._bins.sums]).to(self.device)
+        counts, sums = self.all_gather(mine).reshape(-1, *mine.shape).sum(0)
+        for low, total, count in zip(self._bins.edges.tolist(), sums.tolist(), counts.tolist(), strict=False):
             if count:
-                self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(error))), sync_dist=True)
+                self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(total / count))))
         self._bins = NoiseBins()
 
     def configure_gradient_clipping(
@@ -167,12 +178,6 @@ class DsplatsTraining(pl.LightningModule):
             whole.clip_grad_norm_(float(gradient_clip_val or math.inf))
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    @property
-    def _averaged(self) -> MultiviewNetwork:
-        network = self.average.network
-        assert isinstance(network, MultiviewNetwork)
-        return network
 
     def configure_optimizers(self) -> Any:
         """Without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""

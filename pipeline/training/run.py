@@ -62,16 +62,22 @@ def run(
     """Train until the job's last step, from where an earlier run with the same folder stopped; what was measured at the end.
 
     Raises:
-        Interrupted: Ctrl-C; the last checkpoint is at most `every` minutes old.
+        Interrupted: Ctrl-C; a checkpoint is written first.
     """
     saver = ModelCheckpoint(
-        job.out, filename="last", save_top_k=1, train_time_interval=timedelta(minutes=job.every), enable_version_counter=False
+        job.out,
+        filename="last",
+        save_top_k=1,
+        train_time_interval=timedelta(minutes=job.every),
+        enable_version_counter=False,
+        save_on_exception=True,
     )
     final = job.out / LAST
     with warnings.catch_warnings(), kernel_threads(max(1, torch.get_num_threads())):
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         trainer = pl.Trainer(
+            default_root_dir=job.out,
             accelerator=job.accelerator,
             devices=job.devices,
             num_nodes=job.nodes,
@@ -91,11 +97,12 @@ def run(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, data, ckpt_path=final if final.exists() else None, weights_only=True)
-        if trainer.interrupted:
+        try:
+            trainer.fit(module, data, ckpt_path=final if final.exists() else None, weights_only=True)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise Interrupted(
                 f"the training was interrupted at step {trainer.global_step} of {job.steps}; the same command goes on from {final}"
-            )
+            ) from error
         trainer.save_checkpoint(final)
         trainer.validate(module, data, verbose=False)
         return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("check/")}

@@ -78,5 +78,5 @@ class DsplatsSettings:
         check_choices(self, weight=WEIGHTS, loss=LOSSES, optimizer=OPTIMIZERS)
         shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold"), (0.0, 1.0))
         check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
-        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8))
+        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8), holdout=(1, 10**6))
         check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100))

@@ -86,7 +86,8 @@ class MultiviewNetwork(nn.Module):
                 raise ValueError("the network takes latents and the views have none; encode their pictures")
             folded = torch.cat([views.latents.flatten(0, 1).to(folded), folded], 1)
         times = self.ticks(torch.where(views.given, 0.0, views.times)).flatten().to(inputs)
-        tokens = self.absent.expand(b, -1, -1) if condition is None else condition
+        # With a condition the token of none counts nothing, but it has a gradient: processes wait for those of all weights.
+        tokens = self.absent.expand(b, -1, -1) if condition is None else condition + 0 * self.absent
         raw = self.unet(folded, times, tokens.repeat_interleave(v, 0), cross_attention_kwargs={"views": v}, return_dict=False)[0]
         raw = raw.unflatten(0, (b, v)).movedim(2, -1).reshape(b, -1, settings.layers, NUMBERS)
         return to_gaussians(raw, cells_of(views, settings.patch), splat_head(settings.head))

@@ -96,18 +96,18 @@ class NoiseBins:
     def __init__(self, edges: Float[Tensor, " n"] | None = None) -> None:
         self.edges = torch.linspace(-2, 2, 9, dtype=torch.float64) if edges is None else edges.double()
         self.counts = torch.zeros(len(self.edges) - 1, dtype=torch.float64)
-        self._sums = torch.zeros_like(self.counts)
+        self.sums = torch.zeros_like(self.counts)
 
     def add(self, c: Coef, error: Float[Tensor, " b"]) -> None:
         """Unweighted errors of samples with times of their own, `denoising_loss(...)`."""
         level = torch.as_tensor(c.sb, dtype=torch.float64).cpu().log10().expand(len(error))
         place = (torch.searchsorted(self.edges, level, right=True) - 1).clamp(0, len(self.counts) - 1)
         self.counts.index_add_(0, place, torch.ones_like(level))
-        self._sums.index_add_(0, place, error.detach().double().cpu())
+        self.sums.index_add_(0, place, error.detach().double().cpu())
 
     def means(self) -> Float[Tensor, " m"]:
         """Of each bin; NaN where nothing was added."""
-        return self._sums / self.counts
+        return self.sums / self.counts
 
     def explained(self, power: float) -> Callable[[Tensor], Tensor]:
         """The share of the data that the denoiser explains at sigma / alpha `[n]`, for `kinetic_energy`.

@@ -1,6 +1,8 @@
 """A rendered set of a few pictures, made without a renderer."""
 
+import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,7 +30,8 @@ class Pictures:
     def __init__(self, names, tiers=None):
         self.names = list(names)
         self.records = tuple(_Record(name, (tiers or {}).get(name, "scan")) for name in self.names)
-        self.folder, self.manifest, self.size = None, None, 16
+        self.folder, self.size = None, 16
+        self.manifest = SimpleNamespace(settings=SimpleNamespace(views=12))
 
     def __len__(self):
         return len(self.names)
@@ -40,7 +43,7 @@ class Pictures:
         across = (torch.arange(self.size) + 0.5) / self.size - 0.5
         y, x = torch.meshgrid(across, across, indexing="ij")
         alpha = ((x**2 + y**2) < 0.117).float().expand(12, self.size, self.size)
-        color = torch.rand(12, 1, 1, 3, generator=torch.Generator().manual_seed(hash(self.names[number]) % 1000))
+        color = torch.rand(12, 1, 1, 3, generator=torch.Generator().manual_seed(zlib.crc32(self.names[number].encode())))
         rgb = color * alpha[..., None]
         every = ObjectViews(cameras, rgb, alpha, 1.2 * alpha, None)
         if views is None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.training.batches import StepBatches, tier_chances
 from gen3d.pipeline.training.viewpoints import before, choose_views, given_views, mirrored
@@ -41,7 +42,7 @@ def test_ranks_share_the_objects_of_a_step(pictures, tiny):
         both = [part[step] for part in parts]
         assert torch.equal(whole[step].pictures[0::2], both[0].pictures)
         assert torch.equal(whole[step].noise[1::2], both[1].noise)
-    with pytest.raises(ValueError, match="cannot be shared by 3 processes"):
+    with pytest.raises(UsageError, match="cannot be shared by 3 processes"):
         StepBatches([pictures], tiny, 0, 3)
 
 
