@@ -91,7 +91,7 @@ def _help() -> str:
     verbs = table([(f"  {name}", summary) for name, (_, summary) in VERBS.items()])
     return f"""usage: gen3d VERB [INPUT] [flags]
 
-Photos become Gaussian splats.
+Photos, or one picture, become Gaussian splats and a textured mesh.
 
 {verbs}
 

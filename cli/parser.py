@@ -97,8 +97,13 @@ class Parser:
     def _listed(self, words: list[str]) -> list[str]:
         """The words with brackets around lists of numbers, so that 0,90 is one as [0, 90] is."""
         lists = {f"--{name}" for name, value in flatten(self._kind()).items() if isinstance(value, tuple)} if self._kind else set()
-        after = [at > 0 and words[at - 1] in lists for at in range(len(words))]
-        return [f"[{word}]" if follows and LIST.fullmatch(word) else word for word, follows in zip(words, after, strict=True)]
+        listed: list[str] = []
+        for before, word in zip(["", *words], words, strict=False):
+            name, _, value = word.partition("=") if word.split("=")[0] in lists else (before, "", word)
+            if name in lists and LIST.fullmatch(value):
+                word = word[: len(word) - len(value)] + f"[{value}]"
+            listed.append(word)
+        return listed
 
     def _layered(self, words: list[str]) -> Any:
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

@@ -65,6 +65,11 @@ class Cameras:
         """Views by slice, list, mask or index tensor along the view axis; the axis stays."""
         return replace(self, world_to_camera=self.world_to_camera[..., index, :, :], intrinsics=self.intrinsics[..., index, :, :])
 
+    def expand(self, *batch: int) -> Self:
+        """The same views for every element of a batch, `[*batch, *b, v]`."""
+        poses, matrices = (part.expand(*batch, *part.shape) for part in (self.world_to_camera, self.intrinsics))
+        return replace(self, world_to_camera=poses, intrinsics=matrices)
+
     def resized(self, width: int, height: int) -> Self:
         """The same views on another pixel grid; the field of view is kept."""
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])

@@ -81,6 +81,7 @@ class Retrieval:
         gallery: the training objects.
         protocol: that decides which views are given and asked for.
         describe: what is compared.
+        keys: what the training objects look like.
         count: objects whose mean is the answer.
         recolour: whether they are brought to the colours of the given picture.
     """
@@ -88,13 +89,9 @@ class Retrieval:
     gallery: Gallery
     protocol: ObjectsProtocol
     describe: Describe
+    keys: Keys
     count: int = 1
     recolour: bool = False
-
-    @cached_property
-    def keys(self) -> Keys:
-        """What the training objects look like."""
-        return keys_of(self.describe(self.gallery.fronts))
 
     def __call__(self, question: Question, allowed: Bool[Tensor, " n"] | None = None) -> Predicted:
         """The answer, from training objects that are allowed to give it."""
@@ -151,12 +148,12 @@ def build_copy(bench: Bench) -> Entrant:
 
 def build_nearest_pixels(bench: Bench) -> Entrant:
     """The training object whose given view has the nearest colours."""
-    return Entrant(Retrieval(bench.gallery, bench.protocol, pixels), {})
+    return Entrant(retrieval(bench, pixels), {})
 
 
 def build_nearest_silhouette(bench: Bench) -> Entrant:
     """The training object whose given view covers the nearest pixels, recoloured."""
-    return Entrant(Retrieval(bench.gallery, bench.protocol, silhouettes, recolour=True), {})
+    return Entrant(retrieval(bench, silhouettes, recolour=True), {})
 
 
 def build_several_silhouettes(bench: Bench) -> Entrant:
@@ -167,9 +164,14 @@ def build_several_silhouettes(bench: Bench) -> Entrant:
 def build_nearest_lpips(bench: Bench) -> Entrant:
     """The training object whose given view has the nearest deep features."""
     lpips = load_lpips("alex").to(bench.device)
-    return Entrant(Retrieval(bench.gallery, bench.protocol, features(lpips)), {"network": "alex"})
+    return Entrant(retrieval(bench, features(lpips)), {"network": "alex"})
 
 
 def several(bench: Bench) -> Retrieval:
     """The four nearest by silhouette, recoloured."""
-    return Retrieval(bench.gallery, bench.protocol, silhouettes, count=SEVERAL, recolour=True)
+    return retrieval(bench, silhouettes, count=SEVERAL, recolour=True)
+
+
+def retrieval(bench: Bench, describe: Describe, *, count: int = 1, recolour: bool = False) -> Retrieval:
+    """A retrieval among the training objects of a bench."""
+    return Retrieval(bench.gallery, bench.protocol, describe, keys_of(describe(bench.gallery.fronts)), count, recolour)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from gen3d.pipeline.evaluation.baselines import Bench
-from gen3d.pipeline.evaluation.objects_protocol import Predicted, Question, chosen
+from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen
 from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.initial import initial_gaussians
 from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.formats.images import to_uint8
-from gen3d.pipeline.objects.views import RING, ObjectViews
+from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.scenes.scene import Scene, View
 from gen3d.renderers.gaussians import Gaussians
@@ -43,7 +43,7 @@ class Fitted:
         known = truth if self.numbers is None else chosen(truth, self.numbers)
         splats = fit_views(known, self.machine, self.seed)
         with torch.no_grad():
-            drawn = rasterize(splats, question.targets, background=torch.ones(3))
+            drawn = rasterize(splats, question.targets, background=torch.ones(3), backend=self.machine.backend)
         return Predicted(drawn.rgb, drawn.alpha)
 
 
@@ -54,7 +54,7 @@ def build_all_views(bench: Bench) -> Fitted:
 
 def build_four_views(bench: Bench) -> Fitted:
     """Splats fitted to four views around the object, the given one among them; the other three count among those asked for."""
-    return Fitted(range(0, RING, RING // 4), Machine(bench.device, 1, bench.backend))
+    return Fitted(FOUR, Machine(bench.device, 1, bench.backend))
 
 
 def fit_views(views: ObjectViews, machine: Machine, seed: int) -> Gaussians:

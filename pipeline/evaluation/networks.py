@@ -1,6 +1,6 @@
 """Networks as methods: the mean of what a picture can be, one of the objects that it can be, and what more views or the truth add."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.evaluation.baselines import Bench, Entrant
-from gen3d.pipeline.evaluation.objects_protocol import Predicted, Question, chosen, over_white
-from gen3d.pipeline.objects.views import DISTANCE, FOV, RING, ObjectViews
+from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen, over_white
+from gen3d.pipeline.objects.views import DISTANCE, FOV, ObjectViews
 from gen3d.priors.multiview.generate import GivenViews, around, generate, reconstruct
-from gen3d.priors.multiview.network import MultiviewNetwork
-from gen3d.priors.multiview.shipped import shipped_network
+from gen3d.priors.multiview.pretrained import Model
+from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.renderers.cameras import Cameras
@@ -21,7 +21,6 @@ from gen3d.renderers.rendering import rasterize
 
 SAMPLED = 4  # views that are sampled together, the given ones among them
 TRIES = 4  # samples of which the truth chooses the best
-FOUR = tuple(range(0, RING, RING // 4))
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,16 @@ class NetworkMethod:
     """Splats of a network in the views that are asked for.
 
     Attributes:
-        network: on the device.
+        model: on the device.
         bench: its settings, device and rasterizer.
     """
 
-    network: MultiviewNetwork
+    model: Model
     bench: Bench
 
     def mean(self, views: ObjectViews) -> Gaussians:
         """In one step."""
-        return reconstruct(self.network, self._given(views))
+        return reconstruct(self.model, self._given(views))
 
     def sample(self, views: ObjectViews, seed: int) -> Gaussians:
         """With further views that are sampled."""
@@ -46,17 +45,18 @@ class NetworkMethod:
         missing = around(given.cameras, SAMPLED - given.alpha.shape[1], elevation=settings.elevation, distance=DISTANCE, fov=FOV)
         solver, grid = solver_and_grid(settings.solver, settings.steps)
         noise = per_sample([seed], device=self.bench.device)
-        splats: Gaussians = generate(self.network, given, missing, noise, solver=solver, grid=grid).prediction.aux
+        made = generate(self.model, given, missing, noise, solver=solver, grid=grid, backend=self.bench.backend)
+        splats: Gaussians = made.prediction.aux
         return splats
 
     def shown(self, splats: Gaussians, targets: Cameras) -> Predicted:
         """What splats look like."""
-        drawn = rasterize(splats, batched(targets).to(self.bench.device), background=torch.ones(3), backend=self.bench.backend)
+        drawn = rasterize(splats, targets.expand(1).to(self.bench.device), background=torch.ones(3), backend=self.bench.backend)
         return Predicted(drawn.rgb[0].cpu(), drawn.alpha[0].cpu())
 
     def _given(self, views: ObjectViews) -> GivenViews:
         pictures = views.over(torch.ones(3)).movedim(-1, 1)[None] * 2 - 1
-        parts: list[Any] = [part.to(self.bench.device) for part in (pictures, views.alpha[None], batched(views.cameras))]
+        parts: list[Any] = [part.to(self.bench.device) for part in (pictures, views.alpha[None], views.cameras.expand(1))]
         return GivenViews(*parts)
 
 
@@ -87,7 +87,7 @@ def build_sampled(bench: Bench) -> Entrant:
 
 @dataclass(frozen=True)
 class FourViews:
-    """The network shown four views around the object, the given one among them."""
+    """The network shown four views around the object, the given one among them; the other three count among those asked for."""
 
     method: NetworkMethod
 
@@ -123,16 +123,11 @@ def build_best_of(bench: Bench) -> BestOf:
     return BestOf(_method(bench), tuple(range(first, first + TRIES)))
 
 
-def batched(cameras: Cameras) -> Cameras:
-    """The cameras of one object, as those of a batch."""
-    return replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
-
-
 def _method(bench: Bench) -> NetworkMethod:
-    network = shipped_network(bench.settings.weights)
-    if (takes := network.settings.size) != bench.protocol.size:
+    model = shipped_model(bench.settings.weights)
+    if (takes := model.network.settings.size) != bench.protocol.size:
         raise BadInput(f"the network takes pictures of {takes} pixels and is asked for {bench.protocol.size}; say --size {takes}")
-    return NetworkMethod(network.to(bench.device), bench)
+    return NetworkMethod(model.to(bench.device), bench)
 
 
 def _error(one: Tensor, other: Tensor) -> Tensor:

@@ -71,7 +71,12 @@ def psnr_of(
     error = (images.double() - truth.double()).square().mean(-1)
     counted = torch.ones_like(error, dtype=torch.bool) if counts is None else counts
     mean = (error * counted).sum((-2, -1)) / counted.sum((-2, -1)).clamp_min(1)
-    return (-10 * mean.clamp_min(1e-12).log10()).clamp_max(CAP)
+    return decibels(mean)
+
+
+def decibels(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """PSNR of mean squared errors of pictures in [0, 1], at most 40."""
+    return (-10 * error.clamp_min(1e-12).log10()).clamp_max(CAP)
 
 
 def union_of(alpha: Float[Tensor, "t h w"], truth: Float[Tensor, "t h w"]) -> Bool[Tensor, "t h w"]:

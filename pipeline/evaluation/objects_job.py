@@ -1,13 +1,14 @@
 """Methods judged on the test objects of a library: pictures drawn or read, questions asked, answers scored."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gen3d.errors import Gen3DError
+from gen3d.errors import Gen3DError, MissingWeights
 from gen3d.pipeline.evaluation.baselines import Bench
 from gen3d.pipeline.evaluation.comparison import MethodScores
 from gen3d.pipeline.evaluation.measuring import Usage
@@ -88,6 +89,7 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
     Raises:
         BadInput: the library is broken, or has no test objects, or none to learn from.
         UsageError: a method is not known, or the settings contradict each other.
+        MissingWeights: no method that is asked for has its weights.
         MissingDependency: there is something to draw, and embreex is not installed.
     """
     settings, names = job.settings, named(job.settings.methods)
@@ -105,7 +107,8 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
     check_opponent(settings.over, [each.name for each in planned.methods])
     bench = Bench(protocol, lambda: pictures("train"), progress, settings, job.device, job.backend)
     networks, notes = lpips_networks(settings, job.device)
-    contestants = [Contestant(name, bench) for name in names]
+    contestants, absent = entered(names, bench)
+    notes += absent
     progress.start("judge", len(test))
     for number, record in enumerate(test.records):
         views = test.read(number)
@@ -120,6 +123,23 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
     progress.finish()
     results = results.joined(replace(results, methods=tuple(each.result() for each in contestants), notes=tuple(notes)))
     return replace(results, methods=tuple(sorted(results.methods, key=lambda each: rank(each.name))))
+
+
+def entered(names: Sequence[str], bench: Bench) -> tuple[list[Contestant], list[str]]:
+    """The methods that can be built, and sentences about those whose weights are not here.
+
+    Raises:
+        MissingWeights: none can be built.
+    """
+    contestants, absent = list[Contestant](), list[str]()
+    for name in names:
+        try:
+            contestants.append(Contestant(name, bench))
+        except MissingWeights as error:
+            absent.append(f"{name} was left out: {error}")
+            if len(absent) == len(names):
+                raise
+    return contestants, absent
 
 
 def limited(objects: ObjectSet, count: int) -> ObjectSet:

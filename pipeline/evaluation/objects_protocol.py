@@ -16,6 +16,7 @@ from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.views import RING, ObjectViews, object_cameras
 from gen3d.renderers.cameras import Cameras
 
+FOUR = tuple(range(0, RING, RING // 4))  # views around an object that show most of it, the given one among them
 TOP = ((0.0, 60.0), (90.0, 60.0))  # azimuth and elevation of the views from above
 
 

@@ -3,22 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gen3d.errors import BadInput
 from gen3d.pipeline.formats.images import read_image, write_image
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.picture import Prepared, prepare
+from gen3d.pipeline.stages.picture import CutOut, cut_out, framed
 from gen3d.pipeline.stages.refine import refined
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.matting import Matting
 from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance, draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews, beside, generate, reconstruct
-from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.paths import Cosine
@@ -27,9 +29,9 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 
 VIEWS = 4  # that the network samples together, the pictures among them
+UNLIKE = 16.0  # times that an object can be flatter in one picture than in another
 PLACES = 4  # around the object, of which views that are sampled have the ones farthest from the pictures
-RENOISED = (0.2, 0.5)  # noise that samples are looked at with again
-DRAWS = 4
+RENOISE: dict[str, Any] = {"levels": (0.2, 0.5), "draws": 4, "views": True}  # how samples are looked at again
 
 
 class Prepare:
@@ -41,19 +43,23 @@ class Prepare:
         self.results, self.pictures, self.masks, self.size = run, pictures, masks, size
 
     def run(self, state: ImageState, progress: Progress) -> ImageState:
-        """Read, cut out, frame; objects are as tall in all pictures as in the first."""
-        done: list[Prepared] = []
+        """Read, cut out, frame; the object is as tall in all pictures, and fits into each."""
+        cuts: list[CutOut] = []
         for number, picture in enumerate(self.pictures):
             rgb, alpha = read_image(picture)
             mask = _mask(self.masks[number]) if self.masks else None
-            height = done[0].height if done else None
-            prepared = prepare(rgb, alpha, self.size, matte=lambda image: Matting()(image), mask=mask, height=height)
-            for note in prepared.notes:
+            cuts.append(cut_out(rgb, alpha, matte=lambda image: Matting()(image), mask=mask))
+            for note in cuts[-1].notes:
                 self.results.note(f"{picture.name}: {note}" if len(self.pictures) > 1 else note)
             name = "mask.png" if not number else f"mask-{number + 1}.png"
-            write_image(self.results.previews / name, prepared.mask[..., None].expand(-1, -1, 3))
-            done.append(prepared)
-        return replace(state, prepared=tuple(done))
+            write_image(self.results.previews / name, cuts[-1].mask[..., None].expand(-1, -1, 3))
+        height = min(cut.tallest for cut in cuts)
+        if (ratio := max(cut.tallest for cut in cuts) / height) > UNLIKE:
+            raise BadInput(
+                f"the object is {ratio:.0f} times flatter in one picture than in another; give pictures of one object, all upright and "
+                "from the same height"
+            )
+        return replace(state, prepared=tuple(framed(cut, height, self.size) for cut in cuts))
 
 
 class Generate:
@@ -61,8 +67,8 @@ class Generate:
 
     name = "generate"
 
-    def __init__(self, run: Run, settings: ImageSettings, network: MultiviewNetwork, device: str) -> None:
-        self.results, self.settings, self.network, self.device = run, settings, network.to(device), device
+    def __init__(self, run: Run, settings: ImageSettings, model: Model, device: str) -> None:
+        self.results, self.settings, self.model, self.device = run, settings, model.to(device), device
 
     @torch.inference_mode()
     def run(self, state: ImageState, progress: Progress) -> ImageState:
@@ -70,16 +76,19 @@ class Generate:
         settings, ready = self.settings, state.ready
         pictures, alpha = (torch.stack([getattr(each, name) for each in ready])[None].to(self.device) for name in ("picture", "alpha"))
         azimuths = [each - settings.azimuth[0] for each in settings.azimuth]
-        cameras = object_cameras(azimuths, [settings.elevation] * len(ready), self.network.settings.size)
-        given = GivenViews(pictures, alpha, batched(cameras).to(self.device))
+        given = GivenViews(pictures, alpha, self._cameras(azimuths))
         progress.start(self.name, settings.seeds)
         if settings.mode == "one-step" or len(ready) >= VIEWS:
-            samples, answers = [reconstruct(self.network, given)], [[0.0]]
+            samples, answers = [reconstruct(self.model, given)], [[0.0]]
         else:
             samples, answers = self._sampled(given, progress)
         progress.finish()
         order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in answers))
-        seen = ((to_pictures(draw(samples[order[0]], given.cameras)).clamp(-1, 1) - given.pictures) / 2).square().mean()
+        seen = (
+            ((to_pictures(draw(samples[order[0]], given.cameras, backend=settings.backend)).clamp(-1, 1) - given.pictures) / 2)
+            .square()
+            .mean()
+        )
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
         return replace(state, samples=tuple(unbatched(samples[i]).to("cpu") for i in order))
 
@@ -87,24 +96,32 @@ class Generate:
         """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the pictures."""
         settings, count = self.settings, len(self.settings.azimuth)
         others = farthest([each - settings.azimuth[0] for each in settings.azimuth], VIEWS - count)
-        missing = batched(object_cameras(others, [settings.elevation] * len(others), self.network.settings.size)).to(self.device)
+        missing = self._cameras(others)
         cameras, known = beside(given.cameras, missing), (torch.arange(VIEWS, device=self.device) < count)[None]
         samples, doubts, errors = [], [], []
         for i in range(settings.seeds):
             noise = per_sample([settings.seed + i], device=self.device)
             solver, grid = solver_and_grid(settings.solver, settings.steps)
-            made = generate(self.network, given, missing, noise, solver=solver, grid=grid, guided=self._guided)
+            made = generate(self.model, given, missing, noise, solver=solver, grid=grid, guided=self._guided, backend=settings.backend)
             splats = made.prediction.aux
             samples.append(splats)
-            shown = to_pictures(draw(splats, cameras))
+            shown = to_pictures(draw(splats, cameras, backend=settings.backend))
             errors.append(float((shown[:, :count] - given.pictures).square().mean()))
             if settings.seeds > 1:
                 pictures = torch.cat([given.pictures, shown[:, count:]], 1)
                 alpha = torch.cat([given.alpha, torch.zeros_like(given.alpha[:, :1]).expand(-1, VIEWS - count, -1, -1)], 1)
-                denoiser = SplatDenoiser(self.network, cameras, known, pictures, alpha)
-                doubts.append(float(renoise_score(denoiser, Cosine(), shown, noise, levels=RENOISED, draws=DRAWS, views=True).mean()))
+                encode = self.model.encode
+                denoiser = SplatDenoiser(self.model.network, cameras, known, pictures, alpha, encode, settings.backend)
+                state, told = shown if encode is None else encode(shown), self.model.tokens([""])
+                score = renoise_score(denoiser, Cosine(), state, noise, condition=told, **RENOISE)
+                doubts.append(float(score.mean()))
             progress.advance(i + 1)
         return samples, [doubts or errors, errors]
+
+    def _cameras(self, azimuths: Sequence[float]) -> Cameras:
+        """Around the object, `[1, v]`."""
+        size = self.model.network.settings.size
+        return object_cameras(azimuths, [self.settings.elevation] * len(azimuths), size).expand(1).to(self.device)
 
     def _guided(self, denoiser: SplatDenoiser) -> ViewGuidance:
         return ViewGuidance(denoiser, self.settings.guidance)
@@ -125,7 +142,8 @@ class Refine:
         azimuths, first = self.settings.azimuth, self.settings.azimuth[0]
         sizes = [len(each.detail) for each in state.ready]
         cameras = [object_cameras([each - first], [self.settings.elevation], size) for each, size in zip(azimuths, sizes, strict=True)]
-        splats, error = refined(state.fitted.to(self.device), state.ready, cameras, self.settings.refine, progress)
+        start, backend = state.fitted.to(self.device), self.settings.backend
+        splats, error = refined(start, state.ready, cameras, self.settings.refine, progress, backend=backend)
         self.results.write_metrics({"refined_psnr": error})
         return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
 
@@ -137,11 +155,6 @@ def farthest(azimuths: Sequence[float], count: int) -> list[float]:
         taken = [*azimuths, *found]
         found.append(max(places, key=lambda place: min(abs((place - each + 180) % 360 - 180) for each in taken)))
     return sorted(found)
-
-
-def batched(cameras: Cameras) -> Cameras:
-    """The cameras of one object, as those of a batch."""
-    return replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
 
 
 def unbatched(splats: Gaussians) -> Gaussians:

@@ -15,7 +15,7 @@ from gen3d.pipeline.stages.place import Place, ShowSplats
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
-from gen3d.priors.multiview.shipped import shipped_network
+from gen3d.priors.multiview.shipped import shipped_model
 
 
 def image_to_3d(
@@ -42,7 +42,7 @@ def image_to_3d(
 
     Raises:
         BadInput: a picture cannot be read, or shows no object.
-        UsageError: there are not as many azimuths or masks as pictures.
+        UsageError: there are not as many azimuths or masks as pictures, or a file comes twice.
         MissingWeights: the network, or the one for masks, is not here.
     """
     settings = settings or ImageSettings()
@@ -50,18 +50,21 @@ def image_to_3d(
     pictures, masks = _paths(picture), [] if mask is None else _paths(mask)
     check_numbers(len(pictures), len(masks), settings)
     inputs = [*pictures, *masks]
+    for file in inputs:
+        if inputs.count(file) > 1:
+            raise UsageError(f"{file} is given twice; every picture and every mask is a file of its own")
     if run is None:
         with Run.create(None, "image", settings, inputs=inputs) as created:
             return image_to_3d(picture, settings, created, progress, mask=mask)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
-    network = shipped_network(settings.weights)
+    model = shipped_model(settings.weights)
     stages: list[Stage[ImageState]] = [
-        Prepare(run, pictures, masks, network.settings.size),
-        Generate(run, settings, network, device),
+        Prepare(run, pictures, masks, model.network.settings.size),
+        Generate(run, settings, model, device),
         Refine(run, settings, device),
         Place(settings.azimuth[0]),
-        ShowSplats(run),
+        ShowSplats(run, settings.backend),
         Export(run),
         MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
     ]

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,8 +17,35 @@ FILLED = 0.81  # share of the side that the larger side of an object's box takes
 LOWER = 0.52  # where the middle of the box lies: an object that is seen from above hangs a little below the centre
 DETAIL = 256  # pixels along the finer frame, if the picture has so many
 SMALLEST = 16  # pixels along the larger side of an object that can be made out
+SPECK = 0.005  # share of the largest part of a mask, below which a part does not decide where the object is
 TINY = 0.01  # share of the picture, below which the mask is more often wrong than the object small
 LARGEST = 2048  # pixels along a side that masks are computed at
+
+
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """An object and where it is in its picture.
+
+    Attributes:
+        planes: colours times opacity, and opacity, `[4, h, w]` in [0, 1].
+        box: of the object in pixels: top, bottom, left, right.
+        notes: what a user should know.
+    """
+
+    planes: Float[Tensor, "4 h w"]
+    box: tuple[int, int, int, int]
+    notes: tuple[str, ...]
+
+    @property
+    def mask(self) -> Float[Tensor, "h w"]:
+        """Where the object is."""
+        return self.planes[3]
+
+    @property
+    def tallest(self) -> float:
+        """The height of the box as a share of a frame whose `FILLED` part its larger side takes."""
+        top, bottom, left, right = self.box
+        return FILLED * min(1.0, (bottom - top) / (right - left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +57,80 @@ class Prepared:
         alpha: `[s, s]` in [0, 1].
         detail: the same with more pixels, colours over white in [0, 1], `[d, d, 3]`.
         detail_alpha: `[d, d]`.
-        height: of the object's box as a share of the frame.
-        mask: of the whole picture `[h, w]` in [0, 1], for a preview.
-        notes: what a user should know.
     """
 
     picture: Float[Tensor, "3 s s"]
     alpha: Float[Tensor, "s s"]
     detail: Float[Tensor, "d d 3"]
     detail_alpha: Float[Tensor, "d d"]
-    height: float
-    mask: Float[Tensor, "h w"]
-    notes: tuple[str, ...]
 
 
-def prepare(
-    rgb: UInt8[Tensor, "h w 3"],
-    alpha: UInt8[Tensor, "h w"] | None,
-    size: int,
-    *,
-    matte: Matte,
-    mask: UInt8[Tensor, "mh mw"] | None = None,
-    height: float | None = None,
-) -> Prepared:
-    """Cut out the object and frame it.
+def cut_out(
+    rgb: UInt8[Tensor, "h w 3"], alpha: UInt8[Tensor, "h w"] | None, *, matte: Matte, mask: UInt8[Tensor, "mh mw"] | None = None
+) -> CutOut:
+    """Find the object of a picture; pictures above `LARGEST` pixels are made smaller.
 
     Args:
         rgb: the picture.
         alpha: its transparency; counts where it leaves anything out.
-        size: sides of the result in pixels.
         matte: finds the object where nothing says where it is; not called otherwise.
         mask: where the object is, white; of any size with the picture's proportions.
-        height: share of the frame that the object's box is to take, as in another picture of it; None lets its larger side decide.
 
     Raises:
         BadInput: there is no object, it is too small to be made out, or the mask has other proportions.
     """
-    colors = rgb.float() / 255
-    given = _given(alpha, mask, *rgb.shape[:2])
-    if max(colors.shape[:2]) > LARGEST:
-        scale = LARGEST / max(colors.shape[:2])
-        colors = _resized(colors.movedim(-1, 0), [max(1, round(side * scale)) for side in colors.shape[:2]]).movedim(0, -1)
-    shape = colors.shape[:2]
-    found = matte(colors) if given is None else _resized(given[None].float() / 255, [*shape])[0]
-    rows, columns = ((found > 0.5).any(axis).nonzero().flatten() for axis in (1, 0))
-    if not len(rows):
-        raise BadInput("no object stands out in the picture; give one with a plain or transparent background, or a --mask")
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    colors, shape = rgb.float().movedim(-1, 0) / 255, list(rgb.shape[:2])
+    smaller = [max(1, round(side * min(1.0, LARGEST / max(shape)))) for side in shape]
+    given = _given(alpha, mask, *shape)
+    if given is None:
+        colors = _resized(colors, smaller)
+        opacity = matte(colors.movedim(0, -1))[None]
+        planes = torch.cat([colors * opacity, opacity])
+    else:  # what is transparent may have any colour, which must not reach its neighbours when the picture is made smaller
+        opacity = _resized(given[None].float() / 255, shape)
+        planes = _resized(torch.cat([colors * opacity, opacity]), smaller)
+    top, bottom, left, right = box = _box(planes[3])
     extent = max(bottom - top, right - left)
     if extent < SMALLEST:
         raise BadInput(f"the object is {extent} pixels large; at least {SMALLEST} are needed to make anything out: take a closer picture")
     notes = []
-    if min(top, left) == 0 or bottom == shape[0] or right == shape[1]:
+    if min(top, left) == 0 or bottom == planes.shape[1] or right == planes.shape[2]:
         notes.append("the object touches the border of the picture; what is cut off there is guessed, or missing")
-    if float(found.mean()) < TINY:
-        notes.append(f"the object fills {100 * float(found.mean()):.1f} % of the picture; check that the mask shows the right thing")
-    side = round(extent / FILLED if height is None else (bottom - top) / height)
-    y, x = round((top + bottom) / 2 - LOWER * side), round((left + right) / 2 - side / 2)
-    premultiplied = torch.cat([colors * found[..., None], found[..., None]], -1).movedim(-1, 0)
-    window = _window(premultiplied, y, x, side)
-    framed, fine = (_resized(window, [each, each]).clamp(0, 1) for each in (size, max(size, min(DETAIL, side))))
-    picture, detail = (each[:3] + (1 - each[3:]) for each in (framed, fine))
-    return Prepared(picture * 2 - 1, framed[3], detail.movedim(0, -1), fine[3], (bottom - top) / side, found, tuple(notes))
+    if (share := float(planes[3].mean())) < TINY:
+        notes.append(f"the object fills {100 * share:.1f} % of the picture; check that the mask shows the right thing")
+    return CutOut(planes, box, tuple(notes))
+
+
+def framed(cut: CutOut, height: float, size: int) -> Prepared:
+    """An object in the middle of a square.
+
+    Args:
+        cut: the object.
+        height: share of the frame that the object's box is to take; above `tallest` it does not fit.
+        size: sides of the result in pixels.
+    """
+    planes, box = cut.planes, list(cut.box)
+    side = (box[1] - box[0]) / height
+    if side > LARGEST:  # something flat beside something tall: the frame is far larger than the object
+        scale, shape = LARGEST / side, planes.shape[1:]
+        planes, box = _resized(planes, [max(1, round(each * scale)) for each in shape]), [round(each * scale) for each in box]
+        side = LARGEST
+    top, bottom, left, right = box
+    window = _window(planes, round((top + bottom) / 2 - LOWER * side), round((left + right) / 2 - side / 2), round(side))
+    coarse, fine = (_resized(window, [each, each]).clamp(0, 1) for each in (size, max(size, min(DETAIL, round(side)))))
+    picture, detail = (each[:3] + (1 - each[3:]) for each in (coarse, fine))
+    return Prepared(picture * 2 - 1, coarse[3], detail.movedim(0, -1), fine[3])
+
+
+def _box(mask: Float[Tensor, "h w"]) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is opaque, without specks."""
+    labels, _ = ndimage.label((mask > 0.5).numpy(), structure=np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel())[1:]
+    if not len(sizes):
+        raise BadInput("no object stands out in the picture; give one with a plain or transparent background, or a --mask")
+    large = np.concatenate([[False], sizes >= SPECK * sizes.max()])[labels]
+    rows, columns = (large.any(axis).nonzero()[0] for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _given(

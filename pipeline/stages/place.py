@@ -35,8 +35,8 @@ class ShowSplats:
 
     name = "preview"
 
-    def __init__(self, run: Run, size: int = 256) -> None:
-        self.results, self.size = run, size
+    def __init__(self, run: Run, backend: str, size: int = 256) -> None:
+        self.results, self.backend, self.size = run, backend, size
 
     @torch.inference_mode()
     def run(self, state: ImageState, progress: Progress) -> ImageState:
@@ -46,7 +46,11 @@ class ShowSplats:
         picture, mask = first.detail, first.detail_alpha[..., None].expand(-1, -1, 3)
         rows = []
         for splats in state.samples:
-            rows += [_enlarged(picture, self.size), _enlarged(mask, self.size), *draw(splats, cameras).rgb.clamp(0, 1)]
+            rows += [
+                _enlarged(picture, self.size),
+                _enlarged(mask, self.size),
+                *draw(splats, cameras, backend=self.backend).rgb.clamp(0, 1),
+            ]
         write_image(self.results.previews / "contact_sheet.png", contact_sheet(torch.stack(rows), 6))
         return state
 

@@ -19,7 +19,13 @@ KEPT = 2.0  # weight of those views
 
 
 def refined(
-    splats: Gaussians, pictures: Sequence[Prepared], cameras: Sequence[Cameras], steps: int, progress: Progress
+    splats: Gaussians,
+    pictures: Sequence[Prepared],
+    cameras: Sequence[Cameras],
+    steps: int,
+    progress: Progress,
+    *,
+    backend: str = "auto",
 ) -> tuple[Gaussians, float]:
     """Splats after some steps against the pictures; what other sides show is held by renders of the splats as they come.
 
@@ -29,6 +35,7 @@ def refined(
         cameras: of each picture `[1]`, of its finer size.
         steps: of optimisation.
         progress: told of every step.
+        backend: of `rasterize`.
 
     Returns:
         the splats, and the PSNR of the pictures in dB.
@@ -37,15 +44,16 @@ def refined(
     ring = object_cameras([number * 360 / RING for number in range(RING)], [20.0] * RING, ANCHOR).to(device)
     with torch.inference_mode(False), torch.enable_grad():
         values = {name: tensor.detach().clone().requires_grad_() for name, tensor in _free(splats).items()}
-        anchor = draw(splats, ring)
+        anchor = draw(splats, ring, backend=backend)
         kept = [anchor.rgb.detach().clone(), anchor.alpha.detach().clone()]
         optimizer = torch.optim.Adam([{"params": [values[name]], "lr": rate} for name, rate in RATES.items()], betas=(0.9, 0.99))
         progress.start("refine", steps)
         for step in range(steps):
             current = _bound(splats, values)
-            loss = KEPT * _error(current, ring, *kept)
+            loss = KEPT * _error(current, ring, *kept, backend=backend)
             for picture, camera in zip(pictures, cameras, strict=True):
-                loss = loss + _error(current, camera.to(device), picture.detail[None].to(device), picture.detail_alpha[None].to(device))
+                wanted = picture.detail[None].to(device), picture.detail_alpha[None].to(device)
+                loss = loss + _error(current, camera.to(device), *wanted, backend=backend)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -54,7 +62,7 @@ def refined(
     with torch.no_grad():
         final = _bound(splats, values)
         pairs = zip(pictures, cameras, strict=True)
-        seen = [_error(final, camera.to(device), picture.detail[None].to(device)) for picture, camera in pairs]
+        seen = [_error(final, camera.to(device), picture.detail[None].to(device), backend=backend) for picture, camera in pairs]
     return final, float(-10 * torch.stack(seen).mean().clamp_min(1e-12).log10())
 
 
@@ -70,8 +78,8 @@ def _bound(splats: Gaussians, values: dict[str, Tensor]) -> Gaussians:
     return replace(splats, means=values["means"], **changed)
 
 
-def _error(splats: Gaussians, cameras: Cameras, rgb: Tensor, alpha: Tensor | None = None) -> Tensor:
+def _error(splats: Gaussians, cameras: Cameras, rgb: Tensor, alpha: Tensor | None = None, *, backend: str) -> Tensor:
     """Mean squared error of colours over white, and of opacity."""
-    drawn = draw(splats, cameras)
+    drawn = draw(splats, cameras, backend=backend)
     error = (drawn.rgb - rgb).square().mean()
     return error if alpha is None else error + (drawn.alpha - alpha).square().mean()

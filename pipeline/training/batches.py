@@ -15,7 +15,10 @@ from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.pipeline.training.viewpoints import before, choose_views, given_views, mirrored
+from gen3d.priors.samplers.objectives import stratified
 from gen3d.renderers.cameras import Cameras
+
+MEMORY = 4 << 30  # bytes of views that a process keeps; 1,600 objects of 20 views of 64 pixels take half of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class StepBatches(Dataset[ObjectBatch]):
         self._settings, self._rank, self._world, self._accumulate = settings, rank, world, accumulate
         self._chances = tier_chances([record.tier for objects in sets for record in objects.records], settings.balance)
         self._seen: dict[int, Kept] = {}
+        self._room = MEMORY
 
     def __len__(self) -> int:
         return self._settings.steps * self._accumulate
@@ -88,17 +92,14 @@ class StepBatches(Dataset[ObjectBatch]):
         count = settings.joint_objects if joint else settings.objects
         chosen = torch.multinomial(self._chances, count, generator=generator, replacement=count > len(self._objects))
         seeds = torch.randint(2**62, (count,), generator=generator)
-        times = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count  # stratified
+        times = stratified(count, generator)
         mine = range(self._rank, count, self._world)
         parts = [self._sample(int(chosen[i]), int(seeds[i]), float(times[i]), joint=bool(joint)) for i in mine]
         return joined(parts)
 
     def _sample(self, number: int, seed: int, time: float, *, joint: bool) -> ObjectBatch:
         """One object: its views chosen, placed before the first of them, mirrored, with colours exchanged, and its noise."""
-        if number not in self._seen:
-            objects, place = self._objects[number]
-            self._seen[number] = kept(objects.read(place), depth=self._settings.depth > 0)
-        views, generator = self._seen[number], torch.Generator().manual_seed(seed)
+        views, generator = self._read(number), torch.Generator().manual_seed(seed)
         taken = self._settings.views if joint else 1
         order = choose_views(views.cameras.shape[-1], taken, self._settings.targets, generator)
         pictures = views.pictures[order].float() / 127.5 - 1
@@ -114,14 +115,24 @@ class StepBatches(Dataset[ObjectBatch]):
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
         objects, place = self._objects[number]
         caption = "" if torch.rand((), generator=generator) < self._settings.untold else objects.records[place].caption
-        placed = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
         far = None if depth is None else depth[None]
-        return ObjectBatch(pictures[None], alpha[None], placed, known[None], torch.tensor([time]), noise[None], (caption,), far)
+        return ObjectBatch(pictures[None], alpha[None], cameras.expand(1), known[None], torch.tensor([time]), noise[None], (caption,), far)
+
+    def _read(self, number: int) -> "Kept":
+        """An object from memory, or from its file, to stay in memory while there is room."""
+        if number in self._seen:
+            return self._seen[number]
+        objects, place = self._objects[number]
+        views = kept(objects.read(place), depth=self._settings.depth > 0)
+        if views.bytes <= self._room:
+            self._seen[number] = views
+            self._room -= views.bytes
+        return views
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Views of an object that stay in memory: a whole library of them is some hundred megabytes.
+    """Views of an object as they stay in memory.
 
     Attributes:
         pictures: over white `[v, 3, h, w]`.
@@ -134,6 +145,11 @@ class Kept:
     alpha: UInt8[Tensor, "v h w"]
     cameras: Cameras
     depth: Float16[Tensor, "v h w"] | None
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return sum(part.nbytes for part in (self.pictures, self.alpha, self.depth) if part is not None)
 
 
 def kept(views: ObjectViews, *, depth: bool = False) -> Kept:

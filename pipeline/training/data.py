@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import lightning.pytorch as pl
 import torch
@@ -92,7 +91,7 @@ def checked(objects: ObjectSet, number: int, *, noised: int) -> ObjectBatch:
     pictures = views.over(torch.ones(3)).movedim(-1, 1) * 2 - 1
     generator = torch.Generator().manual_seed(number)
     cameras = before(views.cameras)
-    cameras = replace(cameras, world_to_camera=cameras.world_to_camera[None], intrinsics=cameras.intrinsics[None])
+    cameras = cameras.expand(1)
     noise = torch.randn(1, noised + 1, *pictures.shape[1:], generator=generator)
     given = (torch.arange(noised + 1) == 0)[None]
     time = torch.tensor([(number % CHECKED + 0.5) / CHECKED])

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from gen3d.errors import BadInput, Gen3DError
+from gen3d.pipeline.evaluation.object_scores import decibels
 from gen3d.pipeline.objects.views import RADIUS
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
@@ -21,7 +22,7 @@ from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.denoiser import PATH, Encode, draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
-from gen3d.priors.multiview.pretrained import Pretrained
+from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.settings import LATENT
 from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
@@ -29,7 +30,6 @@ from gen3d.renderers.gaussians import Gaussians
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures `[n, 3, h, w]` in [-1, 1], twice, to distances `[n]`
 RISE = 200  # steps in which the learning rate rises
 LOG = 0.1  # brings gradients to about the size that clipping is set for
-CAP = 40.0  # dB that a view counts at most: an object that is all white is otherwise infinitely good
 
 
 def network_views(batch: ObjectBatch, encode: Encode | None = None) -> Views:
@@ -50,12 +50,16 @@ def network_views(batch: ObjectBatch, encode: Encode | None = None) -> Views:
 
 
 def render_loss(
-    splats: Gaussians, batch: ObjectBatch, settings: DsplatsSettings, perceptual: Perceptual | None = None
+    splats: Gaussians,
+    batch: ObjectBatch,
+    settings: DsplatsSettings,
+    perceptual: Perceptual | None = None,
+    encode: Encode | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
     """The loss of splats against all views of a batch, and the plain squared error of each object's colours in [0, 1].
 
     A view's error is |rgb|^2 + alpha |opacity|^2 + depth |depth|^2; it or its logarithm counts, with w(t). LPIPS is added where there
-    is little noise or all of several views are given.
+    is little noise or all of several views are given; and, of networks of latents, what renders of the taken views are encoded to.
     """
     rendering = draw(splats, batch.cameras, ("rgb",) if batch.depth is None else ("rgb", "depth"))
     seen = to_pictures(rendering)
@@ -76,6 +80,11 @@ def render_loss(
         if bool(counts.any()):
             distance = perceptual(seen[counts].flatten(0, 1).clamp(-1, 1), batch.pictures[counts].flatten(0, 1))
             loss = loss + settings.perceptual * distance.mean() * counts.float().mean()
+    if encode is not None and settings.latent:
+        n = batch.given.shape[1]
+        with torch.no_grad():
+            truth = encode(batch.pictures[:, :n])
+        loss = loss + settings.latent * (weight * (encode(seen[:, :n]) - truth).square().flatten(1).mean(1)).mean()
     return loss, colors.mean(1).detach()
 
 
@@ -84,11 +93,6 @@ def mean_weight(name: str) -> float:
     """The mean of a weight over all times, by which it is divided so that the learning rate means the same with every weight."""
     times = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     return float(torch.as_tensor(WEIGHTS[name](PATH(times))).mean())
-
-
-def psnr(error: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Decibels of squared errors of pictures in [0, 1], at most 40."""
-    return (-10 * error.clamp_min(1e-12).log10()).clamp(max=CAP)
 
 
 class DsplatsTraining(pl.LightningModule):
@@ -100,7 +104,7 @@ class DsplatsTraining(pl.LightningModule):
         pretrained: what to begin with instead of random weights; its autoencoder and its words belong to no checkpoint.
     """
 
-    def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None, pretrained: Pretrained | None = None) -> None:
+    def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None, pretrained: Model | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.network = MultiviewNetwork(settings.network) if pretrained is None else pretrained.network
@@ -134,14 +138,15 @@ class DsplatsTraining(pl.LightningModule):
 
     def training_step(self, batch: ObjectBatch, index: int) -> Tensor:
         """The loss of one batch."""
-        loss, error = render_loss(self(self.network, batch), batch, self.settings, self._frozen[0])
-        if not bool(torch.isfinite(loss)):
+        splats = self(self.network, batch)
+        loss, error = render_loss(splats, batch, self.settings, *self._frozen[:2])
+        if not bool(loss.isfinite() & splats.means.isfinite().all()):  # splats that are no numbers are not drawn: the loss tells nothing
             raise Gen3DError(
-                f"the loss is {float(loss)} at step {self.global_step}; begin again with another --out, a lower --rate, and --init "
-                "with weights of before"
+                f"the network's numbers are not finite at step {self.global_step}; begin again with another --out, a lower --rate, "
+                "and --init with weights of before"
             )
         kind = "given" if bool(batch.given.all()) else "noised"
-        self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": psnr(error).mean()})
+        self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": decibels(error).mean()})
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
@@ -155,7 +160,7 @@ class DsplatsTraining(pl.LightningModule):
         seen = to_pictures(draw(self(self.average.network, batch), batch.cameras)).clamp(-1, 1)
         error = ((seen - batch.pictures) / 2).square().flatten(2).mean(2)
         if n == 1:
-            self.log("check/psnr", psnr(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
+            self.log("check/psnr", decibels(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
         else:
             self._bins.add(PATH(batch.times.double().cpu()), error[:, 1:].mean(1))
         return seen
@@ -166,7 +171,7 @@ class DsplatsTraining(pl.LightningModule):
         counts, sums = self.all_gather(mine).reshape(-1, *mine.shape).sum(0)
         for low, total, count in zip(self._bins.edges.tolist(), sums.tolist(), counts.tolist(), strict=False):
             if count:
-                self.log(f"check/psnr/noise {10**low:.2f}", float(psnr(torch.tensor(total / count))))
+                self.log(f"check/psnr/noise {10**low:.2f}", float(decibels(torch.tensor(total / count))))
         self._bins = NoiseBins()
 
     def configure_gradient_clipping(

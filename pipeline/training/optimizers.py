@@ -8,7 +8,7 @@ from torch import nn
 from gen3d.pipeline.training.muon import Muon
 from gen3d.pipeline.training.settings import DsplatsSettings
 
-ENDS = ("unet.conv_in.", "unet.conv_out.", "absent")  # the first layer, the last, and a token
+ENDS = ("unet.conv_in.", "unet.conv_out.", "decoder.last.", "absent")  # the first layer, the last, and a token
 BETAS = (0.9, 0.98)  # of Adam
 
 
@@ -31,5 +31,12 @@ def optimizer_of(network: nn.Module, settings: DsplatsSettings, matrices: Collec
     large, small = ([p for name, p in known.items() if (name in matrices) == wanted] for wanted in (True, False))
     if settings.optimizer == "muon":
         return Muon(large, small, settings.rate, settings.decay, betas=BETAS)
-    groups = [{"params": large, "weight_decay": settings.decay}, {"params": small, "weight_decay": 0.0}]
+    brought = {id(p) for name, p in known.items() if settings.pretrained and name.startswith("unet.") and not name.startswith(ENDS)}
+    rates = {True: settings.adopted * settings.rate, False: settings.rate}
+    groups = [
+        {"params": chosen, "weight_decay": decay, "lr": rate}
+        for decay, parameters in ((settings.decay, large), (0.0, small))
+        for old, rate in rates.items()
+        if (chosen := [p for p in parameters if (id(p) in brought) == old])
+    ]
     return torch.optim.AdamW(groups, settings.rate, betas=BETAS)

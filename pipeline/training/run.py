@@ -12,12 +12,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy, Strategy
 
-from gen3d.errors import Interrupted
+from gen3d.errors import Interrupted, UsageError
 from gen3d.pipeline.training.logs import Grids, loggers
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 from gen3d.renderers.native.threads import kernel_threads
 
 LAST = "last.ckpt"
+STRATEGIES = ("auto", "ddp", "fsdp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ class TrainingJob:
     strategy: str = "auto"
     precision: str = "bf16-mixed"
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_choices(self, strategy=STRATEGIES, accelerator=("auto", "cpu", "cuda"), precision=("32-true", "bf16-mixed"))
+        check_ranges(self, devices=(1, UNLIMITED), nodes=(1, UNLIMITED), accumulate=(1, UNLIMITED), every=(0.01, UNLIMITED))
+        if self.accelerator == "cuda" and not torch.cuda.is_available():
+            raise UsageError("the accelerator is cuda and torch finds none here; choose --accelerator cpu, or see gen3d doctor")
 
 
 def strategy_of(name: str) -> str | Strategy:

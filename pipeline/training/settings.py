@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from gen3d.errors import UsageError
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.ranges import check_choices, check_ranges
 
 LOSSES = ("log", "square")
 OPTIMIZERS = ("adamw", "muon")
+MOST_VIEWS = 4  # of an object: GIVEN of viewpoints.py says how often which are given
 WEIGHTS = ("uniform", "snr", "min_snr", "velocity", "v")
 
 
@@ -18,6 +20,7 @@ class DsplatsSettings:
         network: its shapes.
         pretrained: a hub's name or the folder of a Stable Diffusion pipeline to begin with; the network then works on its latents and
             reads captions.
+        adopted: learning rate of what the pretrained network brings, as a share of `rate`.
         untold: share of the objects whose caption is left out, for guidance.
         steps: of optimisation.
         objects: of a step in which one given view is reconstructed, over all devices.
@@ -35,6 +38,7 @@ class DsplatsSettings:
         floor: added to errors before their logarithm is taken: views that are better hardly count.
         alpha: weight of the squared error of opacity.
         depth: weight of the squared error of depth where an object is, in units of its bounding sphere's radius; 0 leaves it out.
+        latent: weight of the squared error of latents, for networks that work on them; 0 leaves it out.
         perceptual: weight of LPIPS; 0 leaves it out.
         perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, and from one given view, renders are means of what
             can be.
@@ -48,6 +52,7 @@ class DsplatsSettings:
 
     network: MultiviewSettings = field(default_factory=MultiviewSettings)
     pretrained: str = ""
+    adopted: float = 1.0
     untold: float = 0.1
     steps: int = 14_000
     objects: int = 24
@@ -65,6 +70,7 @@ class DsplatsSettings:
     floor: float = 2e-3
     alpha: float = 0.3
     depth: float = 0.0
+    latent: float = 0.0
     perceptual: float = 0.0
     perceptual_below: float = 0.5
     weight: str = "uniform"
@@ -76,7 +82,11 @@ class DsplatsSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, weight=WEIGHTS, loss=LOSSES, optimizer=OPTIMIZERS)
-        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold"), (0.0, 1.0))
-        check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
+        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold", "adopted"), (0.0, 1.0))
+        check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, MOST_VIEWS), targets=(1, 64), **shares)
         check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8), holdout=(1, 10**6))
-        check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100))
+        check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100), latent=(0, 100))
+        if not self.pretrained and (self.network.latents or self.latent):
+            raise UsageError("latents are those of a pretrained autoencoder; say whose with --pretrained")
+        if self.optimizer == "muon" and self.adopted != 1:
+            raise UsageError(f"adopted is {self.adopted:g} and muon moves all matrices at one rate; say --optimizer adamw")

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from gen3d.errors import BadInput, UsageError
-from gen3d.pipeline.configuration import as_yaml
+from gen3d.files import atomic_path
+from gen3d.pipeline.configuration import as_yaml, flatten, override, read_layer
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.data import DsplatsData
@@ -56,7 +57,7 @@ def train_dsplats(
         start: a file of weights to begin with; None begins with random ones.
 
     Raises:
-        UsageError: Muon is asked for with fsdp.
+        UsageError: Muon is asked for with fsdp, or the folder holds a training with other settings.
         BadInput: a set is not there, or of another size; or the weights to begin with have other shapes.
     """
     began = time.monotonic()
@@ -66,8 +67,7 @@ def train_dsplats(
             raise BadInput(f"{each.folder} has pictures of {size} pixels and the network takes {taken}; say --network.size {size}")
     if job.strategy == "fsdp" and settings.optimizer == "muon":
         raise UsageError("muon works on whole matrices, which fsdp cuts into pieces; say --optimizer adamw")
-    job.out.mkdir(parents=True, exist_ok=True)
-    (job.out / "settings.yaml").write_text(as_yaml(settings), encoding="utf-8")
+    keep_settings(settings, job.out)
     pl.seed_everything(settings.seed, verbose=False)
     pretrained = from_pretrained(settings.pretrained, settings.network) if settings.pretrained else None
     module = DsplatsTraining(settings, _perceptual(settings), pretrained)
@@ -81,6 +81,24 @@ def train_dsplats(
         averaged.load_state_dict(averaged_in(job.out / LAST))
         save_network(averaged, job.out / WEIGHTS, bits=16 if pretrained else 8)
     return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
+
+
+def keep_settings(settings: DsplatsSettings, out: Path) -> None:
+    """Write the settings beside the checkpoints of a training; one that goes on must have the same, but for when it measures.
+
+    Raises:
+        UsageError: the folder holds a training with others.
+    """
+    path = out / "settings.yaml"
+    if (out / LAST).exists() and path.exists():
+        earlier, now = flatten(override(type(settings)(), read_layer(path), str(path))), flatten(settings)
+        other = [f"{name} was {earlier[name]} and is {now[name]}" for name in now if earlier[name] != now[name] and name != "check"]
+        if other:
+            raise UsageError(f"{out} holds a training with other settings: {', '.join(other)}; give another --out, or the same settings")
+    if not getattr(rank_zero_only, "rank", 0):
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(as_yaml(settings), encoding="utf-8")
 
 
 def averaged_in(checkpoint: Path) -> dict[str, Tensor]:

@@ -46,9 +46,9 @@ def given_views(taken: int, generator: torch.Generator) -> Bool[Tensor, " n"]:
 
 def before(cameras: Cameras) -> Cameras:
     """The same views of a world turned about +Y so that the first one looks from the front, +Z."""
-    x, _, z = cameras.positions[0].double().tolist()
-    length = max((x * x + z * z) ** 0.5, 1e-12)
-    sin, cos = x / length, z / length
+    x, _, z = cameras.world_to_camera[0, 0, :3].double().tolist()  # to its right, which is level even where it looks straight down
+    length = (x * x + z * z) ** 0.5
+    sin, cos = -z / length, x / length
     turn = torch.tensor([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]], dtype=torch.float64)
     moved = cameras.to(torch.float64).moved(rigid(turn))
     return moved.to(torch.float32)

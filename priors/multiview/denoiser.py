@@ -34,6 +34,7 @@ class SplatDenoiser:
         pictures: what is known, colours over white in [-1, 1], `[b, v, 3, h, w]`; anything in views that are not given.
         alpha: opacity of what is known `[b, v, h, w]`.
         encode: pictures in [-1, 1] `[b, v, 3, h, w]` to latents `[b, v, 4, h / 8, w / 8]`; None for pixels.
+        backend: of `rasterize`.
     """
 
     network: Callable[[Views, Any], Gaussians]
@@ -42,6 +43,7 @@ class SplatDenoiser:
     pictures: Float[Tensor, "b v 3 h w"]
     alpha: Float[Tensor, "b v h w"]
     encode: Encode | None = None
+    backend: str = "auto"
 
     @cached_property
     def clean(self) -> Float[Tensor, "b v c ..."]:
@@ -59,7 +61,7 @@ class SplatDenoiser:
         else:
             views = Views(self.pictures, self.alpha, self.given, times, self.cameras, mixed)
         splats = self.network(views, condition)
-        shown = to_pictures(draw(splats, self.cameras)).to(x)
+        shown = to_pictures(draw(splats, self.cameras, backend=self.backend)).to(x)
         x0 = torch.where(known, self.clean, shown if self.encode is None else self.encode(shown))
         return Prediction(x0, implied_eps(x, x0, c), splats)
 
@@ -86,9 +88,9 @@ class ViewGuidance:
         return Prediction(x0, implied_eps(x, x0, c), told.aux)
 
 
-def draw(splats: Gaussians, cameras: Cameras, channels: Collection[str] = ("rgb",)) -> Rendering:
+def draw(splats: Gaussians, cameras: Cameras, channels: Collection[str] = ("rgb",), backend: str = "auto") -> Rendering:
     """Splats over white."""
-    return rasterize(splats, cameras, background=torch.ones(3), channels=channels)
+    return rasterize(splats, cameras, background=torch.ones(3), channels=channels, backend=backend)
 
 
 def to_pictures(rendering: Rendering) -> Float[Tensor, "b v 3 h w"]:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.priors.multiview.denoiser import Encode, SplatDenoiser
-from gen3d.priors.multiview.network import LATENTS, MultiviewNetwork, Views
+from gen3d.priors.multiview.denoiser import SplatDenoiser
+from gen3d.priors.multiview.network import LATENTS, Views
+from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.settings import LATENT
 from gen3d.priors.samplers.driver import Noise, Probe, Sampled, sample
 from gen3d.priors.samplers.grids import Grid, angular
@@ -37,17 +38,19 @@ class GivenViews:
     cameras: Cameras
 
 
-def reconstruct(network: MultiviewNetwork, given: GivenViews, condition: Any = None, *, encode: Encode | None = None) -> Gaussians:
+def reconstruct(model: Model, given: GivenViews, condition: Any = None) -> Gaussians:
     """The splats of given views, in one evaluation; with one view the mean of all that it can be."""
     b, v = given.alpha.shape[:2]
     known = torch.ones(b, v, dtype=torch.bool, device=given.alpha.device)
-    latents = None if encode is None else encode(given.pictures)
+    latents = None if model.encode is None else model.encode(given.pictures)
     times = torch.zeros_like(known, dtype=torch.float32)
-    return network(Views(given.pictures, given.alpha, known, times, given.cameras, latents), condition)
+    told = model.tokens([""] * b) if condition is None else condition
+    splats: Gaussians = model.network(Views(given.pictures, given.alpha, known, times, given.cameras, latents), told)
+    return splats
 
 
 def generate(
-    network: MultiviewNetwork,
+    model: Model,
     given: GivenViews,
     missing: Cameras,
     noise: Noise,
@@ -57,22 +60,22 @@ def generate(
     solver: Solver | None = None,
     grid: Grid | None = None,
     guided: Any = None,
-    encode: Encode | None = None,
+    backend: str = "auto",
     probes: Sequence[Probe] = (),
 ) -> Sampled:
     """One of the objects that given views can show; its splats are `prediction.aux` of the result.
 
     Args:
-        network: trained with so many views.
+        model: trained with so many views.
         given: of each object; none at all with `v` = 0.
         missing: further cameras `[b, m]` whose views are sampled.
         noise: source of normal numbers; `per_sample` makes an object independent of its batch.
-        condition: of the network.
+        condition: tokens for the network; None says nothing.
         steps: evaluations of the network.
         solver: `Momentum` of order two by velocity by default.
         grid: on any path; `angular` on the cosine path by default.
         guided: from the denoiser to one with guidance, such as `lambda d: ViewGuidance(d, 2.0)`.
-        encode: of networks of latents, see `SplatDenoiser`.
+        backend: of `rasterize`.
         probes: called at every evaluation.
     """
     b, v = given.alpha.shape[:2]
@@ -81,11 +84,12 @@ def generate(
     alpha = torch.cat([given.alpha, given.alpha.new_zeros(b, m, height, width)], 1)
     known = (torch.arange(v + m, device=alpha.device) < v).expand(b, -1)
     grid = grid or angular(Cosine(), steps)
-    denoiser: Denoiser = SplatDenoiser(network, beside(given.cameras, missing), known, pictures, alpha, encode)
-    shape = pictures.shape if encode is None else (b, v + m, LATENTS, height // LATENT, width // LATENT)
+    denoiser: Denoiser = SplatDenoiser(model.network, beside(given.cameras, missing), known, pictures, alpha, model.encode, backend)
+    shape = pictures.shape if model.encode is None else (b, v + m, LATENTS, height // LATENT, width // LATENT)
     start = from_noise(grid, noise(shape).to(pictures))
     wrapped = denoiser if guided is None else guided(denoiser)
-    return sample(wrapped, solver or Momentum(2.0, coordinate="velocity"), grid, start, condition, probes=probes, noise=noise)
+    told = model.tokens([""] * b) if condition is None else condition
+    return sample(wrapped, solver or Momentum(2.0, coordinate="velocity"), grid, start, told, probes=probes, noise=noise)
 
 
 def around(given: Cameras, count: int, *, elevation: float, distance: float, fov: float) -> Cameras:
@@ -100,10 +104,7 @@ def around(given: Cameras, count: int, *, elevation: float, distance: float, fov
     """
     azimuths = torch.arange(1, count + 1) * 360.0 / (count + 1)
     ring = orbit(azimuths, torch.full((count,), elevation), radius=distance, fov=fov, width=given.width, height=given.height)
-    ring = ring.to(given.world_to_camera)
-    b = given.shape[0]
-    poses, matrices = (part.expand(b, *part.shape) for part in (ring.world_to_camera, ring.intrinsics))
-    return replace(ring, world_to_camera=poses, intrinsics=matrices)
+    return ring.to(given.world_to_camera).expand(given.shape[0])
 
 
 def beside(first: Cameras, second: Cameras) -> Cameras:

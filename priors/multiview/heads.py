@@ -1,6 +1,6 @@
 """From the numbers of a network to splats: how published systems tie them to rays, scales and opacities.
 
-Common to all that work: centres along the ray of a pixel, bounded scales that begin at one or two percent of the object, opacities
+Common to most that work: centres along the ray of a pixel, bounded scales that begin at one or two percent of the object, opacities
 that begin at a tenth. Cells see the world frame of `objects-v1`: the object within a sphere of radius 0.5 at the origin.
 """
 
@@ -80,14 +80,14 @@ def layers(raw: Raw, cells: Cells) -> Parts:
 
 
 def lgm(raw: Raw, cells: Cells) -> Parts:
-    """LGM: free places in [-1, 1]^3, which hold the object, scales 0.1 softplus."""
+    """LGM: free places in [-1, 1]^3, which hold the object, scales 0.1 softplus; opacities begin at a half."""
     means = RADIUS * raw[..., :3].clamp(-1, 1)
     scales = RADIUS * 0.1 * functional.softplus(raw[..., 3:6])
     return means, scales, raw[..., 6:10], torch.sigmoid(raw[..., 10]), 0.5 * torch.tanh(raw[..., 11:14]) + 0.5
 
 
 def splatter(raw: Raw, cells: Cells) -> Parts:
-    """Splatter Image: depth along the ray and a small free offset; colours of degree 0."""
+    """Splatter Image: depth along the ray and a small free offset in x and y; colours of degree 0."""
     depth = _middle(cells)[..., None] + RADIUS * (2 * torch.sigmoid(raw[..., 0]) - 1)
     means = cells.origins[:, :, None] + depth[..., None] * cells.directions[:, :, None]
     means = means + 0.1 * RADIUS * functional.pad(raw[..., 1:3], (0, 1))
@@ -104,12 +104,12 @@ def diffusiongs(raw: Raw, cells: Cells) -> Parts:
     """DiffusionGS for objects: the mean of three numbers is the depth within 1.8 radii around the middle; scales below exp(-1.2)."""
     merged = torch.cat([raw[..., :3].mean(-1, keepdim=True), raw[..., 1:]], -1)
     means, *rest = _on_ray(merged, cells, 1.8 * RADIUS, torch.exp((raw[..., 3:6] - 2.3).clamp(max=-1.2)))
-    return (means.clamp(-2 * RADIUS, 2 * RADIUS), *rest)  # type: ignore[return-value]  # a tuple of five
+    return (means.clamp(-RADIUS, RADIUS), *rest)  # type: ignore[return-value]  # a tuple of five
 
 
 def diffsplat(raw: Raw, cells: Cells) -> Parts:
-    """DiffSplat's reconstructor: scales between 0.0005 and 0.02."""
-    return _on_ray(raw, cells, 2 * RADIUS, 0.0005 + (0.02 - 0.0005) * torch.sigmoid(raw[..., 3:6]))
+    """DiffSplat's reconstructor, whose objects are as large as ours: depth within 1 of the middle, scales between 0.0005 and 0.02."""
+    return _on_ray(raw, cells, 1.0, (0.0005 + (0.02 - 0.0005) * torch.sigmoid(raw[..., 3:6])) / RADIUS)
 
 
 SIDEWAYS = 0.25  # that a splat of `layers` can be beside its ray

@@ -4,6 +4,7 @@ Every view enters with its rays, its noise level and a mask that says whether it
 what comes out are splats at the cells of all views.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gen3d.priors.multiview.attention import MultiviewProcessor
+from gen3d.priors.multiview.decoder import SplatDecoder
 from gen3d.priors.multiview.heads import NUMBERS, Cells, splat_head, to_gaussians
 from gen3d.priors.multiview.rays import pixel_rays, ray_channels
 from gen3d.priors.multiview.settings import MultiviewSettings
@@ -63,9 +65,10 @@ class MultiviewNetwork(nn.Module):
         self.settings, self.config = settings, None if config is None else dict(config)
         unet: Any = UNet2DConditionModel(**(self.config or unet_config(settings)))
         unet.set_attn_processor(MultiviewProcessor())
-        nn.init.zeros_(unet.conv_out.weight)
-        nn.init.zeros_(unet.conv_out.bias)
-        self.unet = unet
+        self.unet, self.decoder = unet, SplatDecoder(unet, settings, INPUTS) if settings.upsamplings else None
+        last = unet.conv_out if self.decoder is None else self.decoder.last
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.absent = nn.Parameter(torch.zeros(1, 1, settings.text))  # the token that stands for no condition
 
     def forward(self, views: Views, condition: Float[Tensor, "b n d"] | None = None) -> Gaussians:
@@ -89,17 +92,25 @@ class MultiviewNetwork(nn.Module):
         # With a condition the token of none counts nothing, but it has a gradient: processes wait for those of all weights.
         tokens = self.absent.expand(b, -1, -1) if condition is None else condition + 0 * self.absent
         raw = self.unet(folded, times, tokens.repeat_interleave(v, 0), cross_attention_kwargs={"views": v}, return_dict=False)[0]
+        if self.decoder is not None:
+            raw = self.decoder(raw, inputs.flatten(0, 1))
         raw = raw.unflatten(0, (b, v)).movedim(2, -1).reshape(b, -1, settings.layers, NUMBERS)
-        return to_gaussians(raw, cells_of(views, settings.patch), splat_head(settings.head))
+        return to_gaussians(raw, cells_of(views, settings.cell), splat_head(settings.head))
 
     def ticks(self, times: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """What the U-Net is told of times of the cosine path: Stable Diffusion's step with as much noise, or the time itself in 1000ths."""
         if not self.settings.latents:
             return times * TICKS
-        low, high = (beta**0.5 for beta in BETAS)
-        table = VPDiscrete((1 - torch.linspace(low, high, int(TICKS), dtype=torch.float64).square()).cumprod(0))
+        table = stable_diffusion()
         noise = (times.double().cpu() * math.pi / 2).tan().clamp(max=table.most)
         return table.time_of(noise).clamp(min=0).to(times)
+
+
+@functools.cache
+def stable_diffusion() -> VPDiscrete:
+    """The steps of Stable Diffusion, made once."""
+    low, high = (beta**0.5 for beta in BETAS)
+    return VPDiscrete((1 - torch.linspace(low, high, int(TICKS), dtype=torch.float64).square()).cumprod(0))
 
 
 def cells_of(views: Views, patch: int) -> Cells:
@@ -119,7 +130,7 @@ def unet_config(settings: MultiviewSettings) -> dict[str, Any]:
     return {
         "sample_size": settings.size // settings.patch,
         "in_channels": INPUTS * settings.patch**2 + LATENTS * settings.latents,
-        "out_channels": NUMBERS * settings.layers,
+        "out_channels": settings.channels[0] if settings.upsamplings else NUMBERS * settings.layers,
         "block_out_channels": settings.channels,
         "layers_per_block": settings.depth,
         "down_block_types": tuple("CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attended),

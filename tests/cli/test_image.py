@@ -61,6 +61,7 @@ def test_pictures_of_every_kind_are_read_or_refused(gen3d, weights):
 
     Image.new("CMYK", (50, 50), (10, 200, 30, 0)).save("cmyk.jpg")
     Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("RGB", (1, 1)).save("dot-mask.png")
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save("empty.png")
     (weights / "cut.png").write_bytes((weights / "box.png").read_bytes()[:60])
     mask = Image.new("L", (50, 50))
@@ -69,5 +70,5 @@ def test_pictures_of_every_kind_are_read_or_refused(gen3d, weights):
     run = ["--weights", "tiny.safetensors", "--mode", "one-step", "--no_mesh", "-q", "--overwrite", "--out", "run"]
     assert gen3d("image", "cmyk.jpg", "--mask", "mask.png", *run)[0] == 0
     for name, words in (("dot.png", "no object stands out"), ("empty.png", "no object stands out"), ("cut.png", "cut.png")):
-        code, _, err = gen3d("image", name, *(["--mask", name] if name == "dot.png" else []), *run)
+        code, _, err = gen3d("image", name, *(["--mask", "dot-mask.png"] if name == "dot.png" else []), *run)
         assert (code, words in err) == (6, True), err

@@ -144,6 +144,7 @@ def test_lists_of_numbers_need_no_brackets():
         return parser.parse(words).settings
 
     assert parsed("--azimuth", "0,-90.5").azimuth == (0.0, -90.5)
+    assert parsed("--azimuth=-10,90").azimuth == (-10.0, 90.0)
     assert parsed("--azimuth", "[0, 90]").azimuth == (0.0, 90.0)
     assert parsed("--azimuth", "45").azimuth == (45.0,)
     assert parsed("--name", "1,2").name == "1,2"

@@ -19,7 +19,17 @@ SMALL = [
         "--network.layers=2",
         "--network.text=8",
     ),
-    *("--steps=4", "--objects=4", "--joint_objects=2", "--targets=2", "--warmup=0", "--joint=0.5", "--holdout=2", "--check=4"),
+    *(
+        "--steps=4",
+        "--objects=4",
+        "--joint_objects=2",
+        "--targets=2",
+        "--warmup=0",
+        "--joint=0.5",
+        "--holdout=2",
+        "--check=4",
+        "--rate=0.2",
+    ),
     *("--accelerator=cpu", "--precision=32-true"),
 ]
 
@@ -98,7 +108,10 @@ def test_two_processes_are_one(rendered, tmp_path):
         told = subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240, capture_output=True, text=True)
         assert told.stdout.count("steps in") == 1
     one, two = (weights(place) for place in places.values())
-    assert torch.allclose(one, two, atol=2e-5)
+    last = torch.load(places["one"] / "last.ckpt", weights_only=True)["state_dict"]["network.unet.conv_out.weight"]
+    assert float(last.abs().mean()) > 1e-3  # it began at zero
+    assert torch.allclose(one, two, atol=2e-4)  # Adam makes much of rounding where a gradient is almost zero
+    assert float((one - two).abs().mean()) < 1e-6
 
 
 def test_muon_needs_whole_matrices(gen3d, rendered, tmp_path):

@@ -1,9 +1,11 @@
 """A picture becomes splats, by a tiny network that has learned nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from scenes import save_pipeline
 
 from gen3d.errors import BadInput, MissingWeights, UsageError
 from gen3d.pipeline.formats.images import write_image
@@ -15,8 +17,9 @@ from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.place import normalised
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.settings import MultiviewSettings
-from gen3d.priors.multiview.shipped import shipped_network
+from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.multiview.weights import save_network
 from gen3d.renderers.gaussians import Gaussians
 
@@ -100,7 +103,8 @@ def test_several_pictures_are_given_views(picture, weights, tmp_path):
     square = torch.zeros(60, 80, 3)
     square[15:50, 20:60] = 1
     write_image(tmp_path / "mask.png", square)
-    both, masks = [picture, tmp_path / "other.png"], [tmp_path / "mask.png"] * 2
+    write_image(tmp_path / "mask-2.png", square)
+    both, masks = [picture, tmp_path / "other.png"], [tmp_path / "mask.png", tmp_path / "mask-2.png"]
 
     def make(azimuth, name, **changes):
         settings = ImageSettings(weights=weights, steps=2, azimuth=azimuth, mesh=NONE, **changes)
@@ -116,6 +120,32 @@ def test_several_pictures_are_given_views(picture, weights, tmp_path):
         make((0.0,), "d")
     with pytest.raises(UsageError, match=r"azimuth is \[0, 360\]; give one for each picture, all different"):
         make((0.0, 360.0), "e")
+    masks[1] = masks[0]
+    with pytest.raises(UsageError, match=r"mask.png is given twice; every picture and every mask is a file of its own"):
+        make((0.0, 90.0), "f")
+
+
+def test_pictures_of_different_things_are_told(picture, weights, tmp_path):
+    flat = torch.zeros(40, 1000, 4)
+    flat[19:22, 10:990] = 1
+    write_image(tmp_path / "flat.png", flat)
+    settings = ImageSettings(weights=weights, azimuth=(0.0, 90.0), mesh=NONE)
+    with pytest.raises(BadInput, match=r"the object is \d+ times flatter in one picture than in another"):
+        image_to_3d([picture, tmp_path / "flat.png"], settings, Run.create(tmp_path / "run", "image", settings, inputs=[picture]))
+
+
+def test_networks_of_latents_bring_their_autoencoder(picture, tmp_path):
+    source = save_pipeline(tmp_path / "sd")
+    model = from_pretrained(source, MultiviewSettings(size=32, layers=2))
+    torch.nn.init.normal_(model.network.unet.conv_out.weight, std=0.2)
+    save_network(model.network, tmp_path / "latent.safetensors", bits=16)
+    settings = ImageSettings(weights=str(tmp_path / "latent.safetensors"), steps=2, seeds=2, mesh=NONE)
+    asset, _ = made(picture, settings, tmp_path / "run")
+    assert asset.gaussians.count == 4 * 16 * 2
+    model.network.settings = replace(model.network.settings, source="")
+    save_network(model.network, tmp_path / "lost.safetensors", bits=16)
+    with pytest.raises(BadInput, match="does not say of which autoencoder"):
+        shipped_model(str(tmp_path / "lost.safetensors"))
 
 
 def test_a_picture_of_the_side_makes_a_turned_object(picture, weights, tmp_path):
@@ -177,6 +207,6 @@ def test_objects_leave_with_a_longest_side_of_one():
 def test_missing_weights_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("gen3d.priors.multiview.shipped.SHIPPED", "absent.safetensors")
     with pytest.raises(MissingWeights, match=r"this build has no absent\.safetensors; train one"):
-        shipped_network("")
+        shipped_model("")
     with pytest.raises(BadInput, match="cannot be read as a multiview network"):
-        shipped_network(str(tmp_path / "nothing.safetensors"))
+        shipped_model(str(tmp_path / "nothing.safetensors"))

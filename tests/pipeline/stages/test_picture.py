@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gen3d.errors import BadInput
-from gen3d.pipeline.stages.picture import FILLED, LOWER, prepare
+from gen3d.pipeline.stages.picture import FILLED, LARGEST, LOWER, cut_out, framed
 
 
 def picture(height, width, box):
@@ -16,6 +16,11 @@ def picture(height, width, box):
     mask[y0:y1, x0:x1] = 255
     rgb[y0:y1, x0:x1] = torch.tensor([255, 0, 0], dtype=torch.uint8)
     return rgb, mask
+
+
+def prepare(rgb, alpha, size, **how):
+    cut = cut_out(rgb, alpha, **how)
+    return framed(cut, cut.tallest, size)
 
 
 def never(image):
@@ -66,19 +71,45 @@ def test_a_mask_counts_more_than_transparency_and_that_more_than_the_network():
 
 
 def test_large_pictures_are_made_smaller_first():
-    rgb, mask = picture(40, 5000, (10, 30, 1000, 3000))
-    ready = prepare(rgb, mask, 64, matte=never)
-    assert ready.mask.shape == (16, 2048)
+    rgb, mask = picture(60, 5000, (10, 31, 1000, 3000))
+    rgb[mask == 0] = torch.tensor([0, 255, 0], dtype=torch.uint8)
+    cut = cut_out(rgb, mask, matte=never)
+    assert cut.mask.shape == (25, LARGEST)
+    _, green, blue, alpha = cut.planes
+    assert ((alpha > 0) & (alpha < 1)).any()
+    assert max(float(green.max()), float(blue.max())) < 1e-6  # what is transparent reaches no neighbour
+
+
+def test_specks_do_not_decide_where_the_object_is():
+    rgb, mask = picture(300, 400, (100, 200, 150, 250))
+    plain = cut_out(rgb, mask, matte=never)
+    mask[3:6, 390:394] = 255
+    mask[210:250, 150:250] = 255  # a part of its own, as legs may be
+    spotted = cut_out(rgb, mask, matte=never)
+    assert plain.box == (100, 200, 150, 250)
+    assert spotted.box == (100, 250, 150, 250)
+
+
+def test_all_pictures_of_an_object_have_it_as_tall_and_whole():
+    front, side = (cut_out(*picture(400, 400, box), matte=never) for box in ((190, 210, 180, 220), (150, 250, 10, 390)))
+    height = min(front.tallest, side.tallest)
+    boxes = [box_of(framed(cut, height, 128).alpha) for cut in (front, side)]
+    assert boxes[0][1] - boxes[0][0] == pytest.approx(boxes[1][1] - boxes[1][0], abs=1)
+    assert boxes[1][3] - boxes[1][2] == pytest.approx(128 * FILLED, abs=2)
+    flat = cut_out(*picture(400, 2000, (190, 210, 10, 1990)), matte=never)
+    tall = cut_out(*picture(2000, 2000, (10, 1990, 400, 1600)), matte=never)
+    ready = framed(tall, flat.tallest, 512)  # a frame of 240,000 pixels along a side
+    assert box_of(ready.alpha)[1] - box_of(ready.alpha)[0] == pytest.approx(4, abs=1)
 
 
 def test_what_a_user_should_know_is_noted():
     rgb, mask = picture(300, 400, (0, 100, 50, 150))
-    assert "touches the border" in prepare(rgb, mask, 64, matte=never).notes[0]
+    assert "touches the border" in cut_out(rgb, mask, matte=never).notes[0]
     rgb, mask = picture(600, 600, (100, 130, 100, 130))
-    (note,) = prepare(rgb, mask, 64, matte=never).notes
+    (note,) = cut_out(rgb, mask, matte=never).notes
     assert note.startswith("the object fills 0.2 % of the picture")
     rgb, mask = picture(300, 400, (100, 200, 150, 250))
-    assert prepare(rgb, mask, 64, matte=never).notes == ()
+    assert cut_out(rgb, mask, matte=never).notes == ()
 
 
 def test_what_cannot_be_is_told():

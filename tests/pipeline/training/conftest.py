@@ -4,10 +4,13 @@ import zlib
 from dataclasses import replace
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from gen3d.pipeline.objects.views import ObjectViews, object_cameras
+from gen3d.pipeline.training.batches import joined
+from gen3d.pipeline.training.data import DsplatsData, checked
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.settings import MultiviewSettings
 
@@ -24,6 +27,18 @@ TINY = DsplatsSettings(
 )
 
 
+class Steps(DsplatsData):
+    """The data of a set that is no folder; its batches are those of any training."""
+
+    def __init__(self, objects, settings, accumulate=1):
+        pl.LightningDataModule.__init__(self)
+        self.objects, self.training, self.settings, self.accumulate = objects, [objects], settings, accumulate
+
+    def val_dataloader(self):
+        parts = [[joined([checked(self.objects, i, noised=noised) for i in range(2)])] for noised in (0, 3)]
+        return [torch.utils.data.DataLoader(part, batch_size=None) for part in parts]
+
+
 class Pictures:
     """What training asks of an `ObjectSet`: balls of a colour on a transparent ground."""
 
@@ -35,6 +50,10 @@ class Pictures:
 
     def __len__(self):
         return len(self.names)
+
+    def training(self, settings, accumulate=1):
+        """The data of a training with all of them."""
+        return Steps(self, settings, accumulate)
 
     def read(self, number, views=None):
         azimuths = [45.0 * i for i in range(8)] + [10.0, 100.0, 200.0, 300.0]

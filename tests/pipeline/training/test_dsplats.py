@@ -1,37 +1,26 @@
 """Training: losses, figures, averages; two processes are one; a run goes on where it stopped."""
 
 import math
+import time
 from dataclasses import replace
 
 import lightning.pytorch as pl
 import pytest
 import torch
 
-from gen3d.errors import BadInput, UsageError
+from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
 from gen3d.optional import available
 from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.formats.images import read_image
 from gen3d.pipeline.training.average import Average
-from gen3d.pipeline.training.batches import StepBatches, joined
-from gen3d.pipeline.training.data import DsplatsData, checked
-from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, psnr, render_loss
+from gen3d.pipeline.training.batches import StepBatches
+from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, render_loss
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.pipeline.training.train import keep_settings
 from gen3d.priors.multiview.denoiser import PATH
 from gen3d.priors.multiview.network import MultiviewNetwork
-
-
-class Steps(DsplatsData):
-    """The data of a set that is no folder; its batches are those of any training."""
-
-    def __init__(self, objects, settings, accumulate=1):
-        pl.LightningDataModule.__init__(self)
-        self.objects, self.training, self.settings, self.accumulate = objects, [objects], settings, accumulate
-
-    def val_dataloader(self):
-        parts = [[joined([checked(self.objects, i, noised=noised) for i in range(2)])] for noised in (0, 3)]
-        return [torch.utils.data.DataLoader(part, batch_size=None) for part in parts]
 
 
 def trained(pictures, settings, out, **changes):
@@ -39,7 +28,7 @@ def trained(pictures, settings, out, **changes):
     module = DsplatsTraining(settings)
     run(
         module,
-        Steps(pictures, settings, changes.get("accumulate", 1)),
+        pictures.training(settings, changes.get("accumulate", 1)),
         TrainingJob(out, settings.steps, check=settings.check, accelerator="cpu", precision="32-true", **changes),
     )
     return module
@@ -55,13 +44,13 @@ def averaged(module):
 
 def test_noise_is_that_of_the_time(pictures, tiny):
     batch = StepBatches([pictures], replace(tiny, joint=1.0))[0]
+    batch = replace(batch, given=torch.tensor([[True, True, False, False], [True, False, False, False]]))
     views = network_views(batch)
     given = batch.given[:, :, None, None, None].expand_as(views.pictures)
     assert torch.equal(views.pictures[given], batch.pictures[:, :4][given])
     c = PATH(float(batch.times[1]))
     expected = c.alpha * batch.pictures[1, 3] + c.sigma * batch.noise[1, 3]
-    if not batch.given[1, 3]:
-        assert torch.allclose(views.pictures[1, 3], expected, atol=1e-5)
+    assert torch.allclose(views.pictures[1, 3], expected, atol=1e-5)
     assert views.cameras.shape == (2, 4)
 
 
@@ -123,10 +112,6 @@ def test_depth_counts_where_there_is_something(pictures, tiny):
         StepBatches([hollow], settings)[0]
 
 
-def test_decibels_are_capped():
-    assert psnr(torch.tensor([0.01, 0.0])).tolist() == pytest.approx([20.0, 40.0])
-
-
 def test_the_average_follows():
     net = torch.nn.Linear(1, 1, bias=False)
     average = Average(net, 0.5)
@@ -147,13 +132,68 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(pictures, tiny, tmp_path, cut, a
     whole = trained(pictures, settings, tmp_path / "whole", accumulate=accumulate)
     pl.seed_everything(0, verbose=False)
     job = TrainingJob(tmp_path / "cut", cut, check=100, accelerator="cpu", precision="32-true", accumulate=accumulate)
-    run(DsplatsTraining(settings), Steps(pictures, settings, accumulate), job)
+    run(DsplatsTraining(settings), pictures.training(settings, accumulate), job)
     assert (tmp_path / "cut" / "last.ckpt").is_file()
     second = trained(pictures, settings, tmp_path / "cut", accumulate=accumulate)
     assert torch.allclose(weights(second), weights(whole), atol=1e-6)
     assert torch.allclose(averaged(second), averaged(whole), atol=1e-6)
     assert int(second.average.steps) == 6
     assert [path.parent.name for path in sorted((tmp_path / "cut").glob("logs/*/metrics.csv"))] == ["version_0", "version_1"]
+
+
+class Stop(pl.Callback):
+    """Ctrl-C after some steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_a_checkpoint(pictures, tiny, tmp_path):
+    settings = replace(tiny, rate=0.05, check=100)
+    whole = trained(pictures, settings, tmp_path / "whole")
+    pl.seed_everything(0, verbose=False)
+    job = TrainingJob(tmp_path / "cut", 6, check=100, every=60, accelerator="cpu", precision="32-true")
+    with pytest.raises(Interrupted, match="interrupted at step 3 of 6; the same command goes on"):
+        run(DsplatsTraining(settings), pictures.training(settings), job, [Stop(3)])
+    assert torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert torch.allclose(weights(trained(pictures, settings, tmp_path / "cut")), weights(whole), atol=1e-6)
+
+
+def test_checkpoints_come_by_the_clock(pictures, tiny, tmp_path):
+    found = []
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            found.append((tmp_path / "last.ckpt").is_file())
+            time.sleep(0.3)
+
+    job = TrainingJob(tmp_path, 6, check=100, every=0.01, accelerator="cpu", precision="32-true")
+    run(DsplatsTraining(tiny), pictures.training(tiny), job, [Look()])
+    assert found[0] is False
+    assert found[-1] is True
+
+
+def test_numbers_that_are_none_end_the_training(pictures, tiny, tmp_path):
+    module = DsplatsTraining(tiny)
+    torch.nn.init.constant_(module.network.unet.conv_out.bias, math.nan)
+    job = TrainingJob(tmp_path, 6, check=100, accelerator="cpu", precision="32-true")
+    with pytest.raises(Gen3DError, match="the network's numbers are not finite at step 0; begin again with another --out, a lower --rate"):
+        run(module, pictures.training(tiny), job)
+
+
+def test_half_precision_changes_little(pictures, tiny):
+    torch.manual_seed(0)
+    module, batch = DsplatsTraining(tiny), StepBatches([pictures], replace(tiny, joint=1.0))[0]
+    torch.nn.init.normal_(module.network.unet.conv_out.weight, std=0.1)
+    plain = module(module.network, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = module(module.network, batch)
+    assert half.means.dtype == torch.float32
+    assert 0 < float((half.means - plain.means).abs().max()) < 0.02
 
 
 def test_a_run_logs_and_shows_what_it_learns(pictures, tiny, tmp_path):
@@ -213,12 +253,11 @@ def test_optimisers_hold_every_weight_once(tiny, optimizer):
     assert any(p is module.network.unet.conv_out.weight for p in matrices) is (optimizer == "adamw")
 
 
-@pytest.mark.parametrize("name", ["draft", "standard", "full"])
+@pytest.mark.parametrize("name", ["draft", "standard"])
 def test_every_preset_takes_two_steps(name, pictures, tmp_path):
     settings = override(DsplatsSettings(), read_preset("train", name), name)
-    with torch.device("meta"):  # its true size, without its memory
-        count = sum(p.numel() for p in MultiviewNetwork(settings.network).parameters())
-    assert {"draft": 7e5, "standard": 7e6, "full": 7e8}[name] < count < {"draft": 1e6, "standard": 8e6, "full": 1.2e9}[name]
+    count = sum(p.numel() for p in MultiviewNetwork(settings.network).parameters())
+    assert {"draft": 7e5, "standard": 7e6}[name] < count < {"draft": 1e6, "standard": 8e6}[name]
     channels = settings.network.channels
     size, widths = settings.network.patch * 2 ** len(channels), tuple(16 * (i + 1) for i in range(len(channels)))
     narrow = replace(settings.network, size=size, channels=widths, groups=8, heads=2)
@@ -226,3 +265,26 @@ def test_every_preset_takes_two_steps(name, pictures, tmp_path):
     small = replace(settings, network=narrow, steps=2, objects=2, joint_objects=2, warmup=0.5, joint=1.0, check=2, perceptual=0.0)
     module = trained(pictures, small, tmp_path)
     assert int(module.average.steps) == 2
+
+
+def test_a_training_that_goes_on_has_the_same_settings(tiny, tmp_path):
+    keep_settings(tiny, tmp_path)
+    keep_settings(replace(tiny, rate=0.5), tmp_path)  # nothing was trained yet
+    (tmp_path / "last.ckpt").touch()
+    keep_settings(replace(tiny, rate=0.5, check=7), tmp_path)
+    with pytest.raises(UsageError, match=r"other settings: network\.layers was 2 and is 3, steps was 6 and is 7; give another --out"):
+        keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"devices": 0}, "the setting devices is 0; it must be at least 1"),
+        ({"accumulate": 0}, "the setting accumulate is 0"),
+        ({"strategy": "dpp"}, "the setting strategy is 'dpp'; choose one of auto, ddp, fsdp"),
+        ({"accelerator": "tpu"}, "the setting accelerator is 'tpu'"),
+    ],
+)
+def test_jobs_that_cannot_be_are_told(change, words, tmp_path):
+    with pytest.raises(UsageError, match=words):
+        TrainingJob(tmp_path, 1, **change)

@@ -1,7 +1,6 @@
 """Cameras and views that the tests of multiview networks share."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -19,8 +18,7 @@ def ring(objects: int, views: int, size: int = 16) -> Cameras:
     """The same views, evenly around, for all objects."""
     around = torch.arange(views) * 360.0 / views
     cameras = orbit(around, torch.full((views,), 20.0), radius=1.25, fov=49.1, width=size, height=size)
-    poses, matrices = (part.expand(objects, *part.shape) for part in (cameras.world_to_camera, cameras.intrinsics))
-    return replace(cameras, world_to_camera=poses, intrinsics=matrices)
+    return cameras.expand(objects)
 
 
 def some_views(objects: int, views: int, given: int = 1, size: int = 16, seed: int = 0) -> Views:

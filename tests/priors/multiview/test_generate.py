@@ -8,6 +8,7 @@ from scenes import TINY, ring, some_views
 
 from gen3d.priors.multiview.generate import GivenViews, around, beside, generate, reconstruct
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.solvers.exponential import DDIM
@@ -18,7 +19,7 @@ def network():
     torch.manual_seed(0)
     made = MultiviewNetwork(TINY)
     torch.nn.init.normal_(made.unet.conv_out.weight, std=0.3)
-    return made.eval()
+    return Model(made.eval())
 
 
 def given(objects, views):

@@ -11,7 +11,7 @@ from scenes import ring, save_pipeline, some_views
 from gen3d.errors import BadInput
 from gen3d.priors.multiview.denoiser import SplatDenoiser
 from gen3d.priors.multiview.generate import GivenViews, around, generate, reconstruct
-from gen3d.priors.multiview.pretrained import from_pretrained
+from gen3d.priors.multiview.pretrained import from_pretrained, with_parts
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.samplers.driver import per_sample
@@ -60,11 +60,13 @@ def test_it_is_told_stable_diffusions_steps(made):
     assert made.network.ticks(torch.tensor([0.0, 1.0])).tolist() == [0, 999]
 
 
-def test_it_comes_back_from_a_file(made, tmp_path):
+def test_it_comes_back_from_a_file(made, pipeline, tmp_path):
     torch.nn.init.normal_(made.network.unet.conv_out.weight, std=0.1)
     save_network(made.network, tmp_path / "net.safetensors", bits=16)
     again, views = load_network(tmp_path / "net.safetensors"), latent_views(made.encode, 2)
     assert again.config == made.network.config
+    assert again.settings.source == str(pipeline)
+    assert torch.equal(with_parts(again).encode(views.pictures), made.encode(views.pictures))
     network = made.network.half().float().eval()  # files hold 16 bits
     with torch.no_grad():
         assert torch.equal(again(views).means, network(views).means)
@@ -77,13 +79,30 @@ def test_views_are_sampled_as_latents(made):
     given = GivenViews(seen.pictures, seen.alpha, ring(1, 1, SIZE))
     missing = around(given.cameras, 3, elevation=20.0, distance=1.25, fov=49.1)
     with torch.no_grad():
-        done = generate(network, given, missing, per_sample([0]), steps=2, encode=made.encode)
+        done = generate(made, given, missing, per_sample([0]), steps=2)
         assert done.x.shape == (1, 4, 4, 4, 4)
         assert done.prediction.aux.means.shape == (1, 4 * 16 * 2, 3)
         assert torch.allclose(done.prediction.x0[:, 0], made.encode(given.pictures)[:, 0], atol=1e-5)
-        assert reconstruct(network, given, encode=made.encode).means.shape == (1, 16 * 2, 3)
+        assert reconstruct(made, given).means.shape == (1, 16 * 2, 3)
         denoiser = SplatDenoiser(network, given.cameras, torch.ones(1, 1, dtype=torch.bool), given.pictures, given.alpha, made.encode)
         assert torch.equal(denoiser.clean, made.encode(given.pictures))
+
+
+def test_a_decoder_makes_the_grid_finer(pipeline):
+    made = from_pretrained(pipeline, replace(SETTINGS, patch=8, upsamplings=2))
+    views, network = latent_views(made.encode, 2), made.network.eval()
+    torch.nn.init.normal_(network.decoder.last.weight, std=0.1)
+    with torch.no_grad():
+        splats = network(views)
+        assert splats.means.shape == (2, 2 * 16 * 4**2 * 2, 3)
+        brighter = replace(views, pictures=views.pictures * 0.5)
+        still = network(brighter)
+        for stem in network.decoder.stems:
+            torch.nn.init.normal_(stem.weight, std=0.1)
+        moved = [network(each).means for each in (views, brighter)]
+    assert torch.equal(still.scales, splats.scales)  # at first features of the U-Net alone count, which see pictures in no column
+    assert not torch.equal(*moved)
+    assert made.network.settings.cell == 2
 
 
 def test_pictures_of_noised_views_are_not_seen(made):
