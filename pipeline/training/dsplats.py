@@ -168,7 +168,9 @@ class DsplatsTraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """The PSNR of each level of noise, over all processes."""
         mine = torch.stack([self._bins.counts, self._bins.sums]).to(self.device)
-        counts, sums = self.all_gather(mine).reshape(-1, *mine.shape).sum(0)
+        everywhere = self.all_gather(mine)
+        assert isinstance(everywhere, Tensor)
+        counts, sums = everywhere.reshape(-1, *mine.shape).sum(0)
         for low, total, count in zip(self._bins.edges.tolist(), sums.tolist(), counts.tolist(), strict=False):
             if count:
                 self.log(f"check/psnr/noise {10**low:.2f}", float(decibels(torch.tensor(total / count))))

@@ -30,14 +30,12 @@ class SplatDecoder(nn.Module):
         self.blocks, self.stems = nn.ModuleList(), nn.ModuleList()
         for level in range(1, settings.upsamplings + 1):
             narrower = math.ceil(width / 2 / groups) * groups
-            self.blocks.append(ResnetBlock2D(in_channels=width, out_channels=narrower, temb_channels=None, groups=groups, up=True))
-            stem = nn.Conv2d(inputs * (settings.patch // 2**level) ** 2, narrower, 1)
-            nn.init.zeros_(stem.weight)
-            nn.init.zeros_(stem.bias)
-            self.stems.append(stem)
+            shape: dict[str, Any] = {"in_channels": width, "out_channels": narrower, "temb_channels": None}
+            self.blocks.append(ResnetBlock2D(**shape, groups=groups, up=True))
+            self.stems.append(silent(nn.Conv2d(inputs * (settings.patch // 2**level) ** 2, narrower, 1)))
             width = narrower
         self.norm = nn.GroupNorm(groups, width)
-        self.last = nn.Conv2d(width, NUMBERS * settings.layers, 3, padding=1)
+        self.last = silent(nn.Conv2d(width, NUMBERS * settings.layers, 3, padding=1))
 
     def forward(self, features: Float[Tensor, "n c g g"], inputs: Float[Tensor, "n i s s"]) -> Float[Tensor, "n k f f"]:
         """The numbers of splats on the finest grid.
@@ -52,3 +50,11 @@ class SplatDecoder(nn.Module):
             features = features + stem(finer)
         numbers: Tensor = self.last(functional.silu(self.norm(features)))
         return numbers
+
+
+def silent(layer: Any) -> nn.Module:
+    """A layer that gives zeros until it has learned otherwise."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    found: nn.Module = layer
+    return found

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gen3d.priors.multiview.attention import MultiviewProcessor
-from gen3d.priors.multiview.decoder import SplatDecoder
+from gen3d.priors.multiview.decoder import SplatDecoder, silent
 from gen3d.priors.multiview.heads import NUMBERS, Cells, splat_head, to_gaussians
 from gen3d.priors.multiview.rays import pixel_rays, ray_channels
 from gen3d.priors.multiview.settings import MultiviewSettings
@@ -66,9 +66,8 @@ class MultiviewNetwork(nn.Module):
         unet: Any = UNet2DConditionModel(**(self.config or unet_config(settings)))
         unet.set_attn_processor(MultiviewProcessor())
         self.unet, self.decoder = unet, SplatDecoder(unet, settings, INPUTS) if settings.upsamplings else None
-        last = unet.conv_out if self.decoder is None else self.decoder.last
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if self.decoder is None:
+            silent(unet.conv_out)
         self.absent = nn.Parameter(torch.zeros(1, 1, settings.text))  # the token that stands for no condition
 
     def forward(self, views: Views, condition: Float[Tensor, "b n d"] | None = None) -> Gaussians:
