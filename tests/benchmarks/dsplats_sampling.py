@@ -15,13 +15,13 @@ import torch
 from gen3d.pipeline.evaluation.baselines import Bench
 from gen3d.pipeline.evaluation.networks import NetworkMethod
 from gen3d.pipeline.evaluation.object_scores import score
-from gen3d.pipeline.evaluation.objects_protocol import Predicted, Question, chosen, over_white, protocol_of
+from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen, over_white, protocol_of
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.training.data import split_off
-from gen3d.priors.multiview.shipped import shipped_network
+from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.multiview.solvers import SOLVERS
 from gen3d.priors.perceptual import load_lpips
 
@@ -38,15 +38,17 @@ def main():
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--tries", type=int, default=8, help="evaluations of the samples whose best and whose differences are measured")
     options = parser.parse_args()
-    network = shipped_network(options.weights)
+    model = shipped_model(options.weights)
+    size = model.network.settings.size
     _, kept = split_off(ObjectSet(options.set).select(split="train"), 96)
-    count, protocol = min(options.objects, len(kept)), protocol_of(ObjectsSettings(size=network.settings.size))
-    cases = [case(kept.read(number, range(RING))) for number in range(count)]
+    count, protocol = min(options.objects, len(kept)), protocol_of(ObjectsSettings(size=size))
+    objects = [kept.read(number, range(RING)) for number in range(count)]
+    cases = [case(views, range(1, RING)) for views in objects]
     lpips = {"alex": load_lpips("alex")}
 
     def method(solver="ghvb", steps=8):
-        settings = ObjectsSettings(size=network.settings.size, solver=solver, steps=steps)
-        return NetworkMethod(network, Bench(protocol, lambda: kept, Silent(), settings))
+        settings = ObjectsSettings(size=size, solver=solver, steps=steps)
+        return NetworkMethod(model, Bench(protocol, lambda: kept, Silent(), settings))
 
     def judged(answers):
         """PSNR and LPIPS over all views, LPIPS over hidden ones."""
@@ -54,7 +56,7 @@ def main():
         rows = {name: torch.tensor([each[name] for each in figures]) for name in ("psnr", "lpips_alex", "iou")}
         return [float(rows["psnr"].mean()), float(rows["lpips_alex"].mean()), float(rows["lpips_alex"][:, HIDDEN].mean())], rows
 
-    print(f"{count} objects of the hold-out, {network.settings.size} pixels\n")
+    print(f"{count} objects of the hold-out, {size} pixels\n")
     print("| solver | evaluations | PSNR | LPIPS | LPIPS of hidden sides | seconds |\n|---|---|---|---|---|---|")
     plain = method()
     one_step = timed("one step", 1, judged, lambda question: plain.mean(question.given), plain, cases)
@@ -74,11 +76,26 @@ def main():
     print(f"hidden sides: best {hidden.amax(0).mean():.2f} dB; one step {one_hidden:.2f}")
     print(f"best by LPIPS: {distance.amin(0).mean():.4f}; one step {one_step['lpips_alex'].mean():.4f}")
     print(f"deviation over seeds: hidden sides {deviation(tries, HIDDEN):.4f}, the given view {deviation(own, slice(None)):.4f}")
+    others = [number for number in range(RING) if number not in FOUR]
+    between = [case(views, others) for views in objects]
+    with torch.inference_mode():
+        reached = {
+            len(known): [
+                plain.shown(plain.mean(chosen(views, known)), question.targets)
+                for views, (question, _) in zip(objects, between, strict=True)
+            ]
+            for known in ((0,), FOUR)
+        }
+    found = {
+        known: torch.tensor([score([answer], truth, {})[0]["psnr"] for answer, (_, truth) in zip(answers, between, strict=True)]).mean()
+        for known, answers in reached.items()
+    }
+    print(f"views between those that are given, one step: from one {found[1]:.2f} dB, from four {found[4]:.2f} dB")
 
 
-def case(views):
-    """The question and its answer: front view to the seven others around."""
-    return Question(chosen(views, [0]), views.cameras.select(list(range(1, RING)))), over_white(chosen(views, range(1, RING)))
+def case(views, asked):
+    """The question and its answer: front view to others around."""
+    return Question(chosen(views, [0]), views.cameras.select(list(asked))), over_white(chosen(views, asked))
 
 
 def timed(name, evaluations, judged, make, method, cases):
