@@ -1,4 +1,4 @@
-"""`gen3d data`: a library of meshes becomes a multiview training set, and what is in one."""
+"""`gen3d data`: a library of meshes becomes a multiview training set, that becomes volumes, and what is in one."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -11,7 +11,9 @@ from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short, table
 from gen3d.cli.runs import may_write
 from gen3d.errors import UsageError
+from gen3d.pipeline.configuration import override
 from gen3d.pipeline.objects.settings import RenderSettings
+from gen3d.pipeline.volumes.settings import VolumeSettings
 
 if TYPE_CHECKING:
     from gen3d.pipeline.objects.records import SetManifest
@@ -22,18 +24,37 @@ MOST_FAILURES = 20  # that are printed; the manifest and --json have all
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("action", "render a library, or show a set", kind=Literal["render", "show"])
-    parser.add_input("folder", "the library: meshes (.glb, .gltf, .obj, .ply, .stl), with or without a manifest.json; or the set to show")
-    parser.flags.add_argument("--out", type=str, help="render: the folder of the set; show: a picture file for a contact sheet")
+    parser.add_input("action", "render a library, show a set, or fit volumes to one", kind=Literal["render", "show", "volumes"])
+    parser.add_input("folder", "the library: meshes (.glb, .gltf, .obj, .ply, .stl), with or without a manifest.json; or the set")
+    parser.flags.add_argument("--out", type=str, help="render, volumes: the folder to write; show: a picture file for a contact sheet")
     parser.flags.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.flags.add_argument("--workers", type=int, default=0, help="render: processes, 0 for one a processor")
+    parser.flags.add_argument("--workers", type=int, default=0, help="render, volumes: processes, 0 for one a processor")
     parser.flags.add_argument("--object", type=str, help="show: the id of one object, whose views, light, depth and normals are drawn")
+    parser.flags.add_class_arguments(VolumeSettings, "volume", as_group=True)
     parser.add_settings(RenderSettings)
 
 
 def execute(options: SimpleNamespace) -> Report:
-    """Render or show."""
-    return {"render": _render, "show": _show}[options.action](options)
+    """Render, show or fit."""
+    return {"render": _render, "show": _show, "volumes": _volumes}[options.action](options)
+
+
+def _volumes(options: SimpleNamespace) -> Report:
+    if options.out is None:
+        raise UsageError("gen3d data volumes needs --out FOLDER, the folder to write the volumes to")
+    if options.settings != RenderSettings():
+        raise UsageError("how pictures are drawn belongs to gen3d data render; the settings of volumes begin with --volume")
+    from gen3d.pipeline.volumes.fit_set import fit_volumes
+
+    settings = override(VolumeSettings(), options.volume, "the command line")
+    with Bar(quiet=options.quiet) as progress:
+        done = fit_volumes(options.folder, options.out, settings, progress, workers=options.workers)
+    psnr = {tier: [each.psnr for each in done.records if each.tier == tier] for tier in sorted({each.tier for each in done.records})}
+    means = {tier: round(sum(values) / len(values), 2) for tier, values in psnr.items()}
+    facts = {"volumes": Path(options.out), "objects": len(done.records), "reused": done.reused, "seconds": round(done.seconds, 1)}
+    first = f"{short(Path(options.out))}: {len(done.records):,} volumes in {done.seconds:.0f} s, {done.bytes / 2**20:.1f} MiB"
+    rows = table([(f"  {tier}", f"{len(psnr[tier]):,}", f"{mean:.2f} dB") for tier, mean in means.items()], ("  tier", "objects", "PSNR"))
+    return Report({**facts, "bytes": done.bytes, "psnr": means, "settings": asdict(settings)}, f"{first}\n{rows}")
 
 
 def _render(options: SimpleNamespace) -> Report:

@@ -173,3 +173,18 @@ class TestShow:
         got, out, err = gen3d("data", "show", *arguments)
         assert (got, out) == (code, "")
         assert err.startswith(f"error: {sentence}")
+
+
+class TestVolumes:
+    def test_a_set_becomes_volumes(self, gen3d, rendered):
+        code, out, _ = gen3d("data", "volumes", "set", "--out", "volumes", "--volume.steps", "5", "--workers", "1", "--json", "-q")
+        facts = json.loads(out)
+        assert (code, facts["objects"], facts["settings"]["steps"]) == (0, 3, 5)
+        assert all(psnr > 10 for psnr in facts["psnr"].values())
+
+    @pytest.mark.parametrize(
+        ("flags", "words"), [([], "needs --out"), (["--out", "x", "--size", "32"], "how pictures are drawn belongs to gen3d data render")]
+    )
+    def test_what_is_missing_or_wrong_is_told(self, gen3d, rendered, flags, words):
+        code, _, err = gen3d("data", "volumes", "set", *flags)
+        assert (code, words in err) == (2, True)

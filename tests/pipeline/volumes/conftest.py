@@ -1,0 +1,54 @@
+"""Views of a ball, computed, and a rendered set of three boxes."""
+
+import json
+
+import pytest
+import torch
+
+from gen3d.pipeline.objects.views import ObjectViews, object_cameras, training_views
+
+RADIUS = 0.3
+CENTRE = (0.05, 0.1, 0.0)
+
+
+def ball_views(size=48, count=16):
+    """A ball whose colour tells the direction of its surface, with exact depth."""
+    cameras = object_cameras(*training_views("ball", count, 0), size)
+    rows, columns = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
+    pixels = torch.stack([columns, rows, torch.ones_like(rows)], -1).flatten(0, 1)
+    rays = pixels @ (cameras.world_to_camera[:, :3, :3].mT @ torch.linalg.inv(cameras.intrinsics)).mT
+    along = cameras.positions[:, None] - torch.tensor(CENTRE)
+    a, b, c = rays.square().sum(-1), (rays * along).sum(-1), along.square().sum(-1) - RADIUS**2
+    root = b.square() - a * c
+    depth = torch.where(root > 0, (-b - root.clamp_min(0).sqrt()) / a, 0.0)
+    hit = (root > 0)[..., None]
+    normal = torch.where(hit, (along + rays * depth[..., None]) / RADIUS, 0.0)
+    shape = (count, size, size)
+    rgb = torch.where(hit, 0.5 + 0.4 * normal, 0.0)
+    return ObjectViews(cameras, rgb.reshape(*shape, 3), (root > 0).float().reshape(shape), depth.reshape(shape), normal.reshape(*shape, 3))
+
+
+@pytest.fixture(scope="session")
+def ball():
+    return ball_views()
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """A set of three boxes."""
+    pytest.importorskip("embreex")
+    trimesh = pytest.importorskip("trimesh")
+    from gen3d.pipeline.objects.render_set import render_set
+    from gen3d.pipeline.objects.settings import RenderSettings
+    from gen3d.pipeline.progress import Silent
+
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "library").mkdir()
+    records = []
+    for i in range(3):
+        trimesh.creation.box((1.0, 0.5 + i / 3, 1.5)).export(folder / "library" / f"box{i}.ply")
+        told = {"caption": "a box", "colors": ["red"], "category": "boxes", "attribution": "A", "licence": "CC0"}
+        records.append({"id": f"box{i}", "file": f"box{i}.ply", "tier": "scan", "split": "test" if i == 2 else "train", **told})
+    (folder / "library" / "manifest.json").write_text(json.dumps({"objects": records}))
+    render_set(folder / "library", folder / "set", RenderSettings(size=32, views=12), Silent(), workers=1)
+    return folder / "set"

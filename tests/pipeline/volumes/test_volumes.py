@@ -1,0 +1,125 @@
+"""Volumes of objects: from depth maps to splats at nodes, closer to the pictures, into 8 bits and back."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.progress import Silent
+from gen3d.pipeline.volumes.fit_set import fit_volumes, quality
+from gen3d.pipeline.volumes.packing import pack, unpack
+from gen3d.pipeline.volumes.refine import refined
+from gen3d.pipeline.volumes.settings import VolumeSettings
+from gen3d.pipeline.volumes.surface import FILLED, SurfacePoints, framed, surface_points, surface_volume
+from gen3d.pipeline.volumes.volume_set import VolumeSet
+from gen3d.priors.volume.volume import OFFSET, OPACITY, REACH, SCALE, GaussianVolume, nodes
+from gen3d.renderers.harmonics import sh0_to_rgb
+
+SETTINGS = VolumeSettings(steps=60)
+
+
+@pytest.fixture(scope="module")
+def start(ball):
+    views, points, _, _ = framed(ball, surface_points(ball))
+    return views, surface_volume(points, 16)
+
+
+def test_pixels_are_points_of_the_surface(ball):
+    points = surface_points(ball)
+    away = (points.places - torch.tensor((0.05, 0.1, 0.0))).norm(dim=-1)
+    assert len(away) > 5000
+    assert torch.allclose(away, torch.full_like(away, 0.3), atol=1e-4)
+    expected = 0.5 + 0.4 * (points.places - torch.tensor((0.05, 0.1, 0.0))) / 0.3
+    assert torch.allclose(points.colors, expected, atol=1e-3)
+    with pytest.raises(UsageError, match="the set holds no depth"):
+        surface_points(replace(ball, depth=None))
+
+
+def test_objects_fill_the_grid(ball):
+    views, points, centre, scale = framed(ball, surface_points(ball))
+    low, high = points.places.amin(0), points.places.amax(0)
+    assert float((high - low).amax()) == pytest.approx(FILLED, abs=1e-5)
+    assert centre == pytest.approx((0.05, 0.1, 0.0), abs=0.01)
+    assert scale == pytest.approx(FILLED / 0.6, rel=0.02)
+    assert torch.allclose(surface_points(views).places, points.places, atol=1e-4)  # the cameras have moved along
+
+
+def test_a_node_has_the_points_of_its_cell():
+    places = torch.tensor([[0.0, 0.0, 0.0], [0.02, 0.0, 0.0], [0.3, 0.3, 0.3]]) + 0.5 / 15
+    colors = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.9]])
+    volume = surface_volume(SurfacePoints(places, colors), 16)
+    held = (volume.values[OPACITY] > 0).nonzero()
+    assert len(held) == 2
+    first = volume.values[:, *held[0]]
+    node = nodes(16).reshape(16, 16, 16, 3)[tuple(held[0])]
+    assert torch.allclose(node + first[OFFSET], places[:2].mean(0), atol=1e-6)
+    assert torch.allclose(sh0_to_rgb(first[3:6]), torch.tensor([0.5, 0.5, 0.0]), atol=1e-5)
+    assert float(first[SCALE].max().exp()) == pytest.approx(0.01 * 1.7, rel=1e-2)  # the deviation of the two, widened
+
+
+def test_refinement_comes_closer_and_stays_in_reach(start):
+    views, volume = start
+    made = refined(volume, views, SETTINGS)
+    assert quality(volume, views) > 20
+    assert quality(made, views) > quality(volume, views) + 3
+    assert float(made.values[OFFSET].abs().max()) <= REACH / 15 + 1e-6
+    assert torch.equal(made.values[:, volume.values[OPACITY] < 0], volume.values[:, volume.values[OPACITY] < 0])
+    assert torch.equal(refined(volume, views, SETTINGS).values, made.values)
+    assert torch.equal(refined(volume, views, replace(SETTINGS, steps=0)).values, volume.values)
+
+
+def test_eight_bits_are_enough(start):
+    views, volume = start
+    made = refined(volume, views, SETTINGS)
+    held, packed = pack(made)
+    again = unpack(held, packed, 16)
+    assert packed.dtype == torch.uint8
+    assert len(held) == int((made.values[OPACITY] > -5).sum())
+    assert quality(GaussianVolume.of_generated(again), views) > quality(made, views) - 0.3
+    assert torch.equal(pack(GaussianVolume.of_generated(again))[0], held)
+
+
+@pytest.fixture(scope="module")
+def fitted(rendered, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    return folder, fit_volumes(rendered, folder, SETTINGS, Silent(), workers=1)
+
+
+def test_a_set_becomes_volumes(fitted):
+    folder, report = fitted
+    assert [record.id for record in report.records] == ["box0", "box1", "box2"]
+    assert min(record.psnr for record in report.records) > 25
+    volumes = VolumeSet(folder)
+    assert (len(volumes), len(volumes.select("train")), volumes.select("test").records[0].id) == (3, 2, "box2")
+    assert volumes.read(0).shape == (13, 16, 16, 16)
+    assert torch.equal(volumes.select("test").read(0), volumes.read(2))
+    assert not torch.equal(volumes.read(0), volumes.read(1))
+    assert report.records[0].colors
+    with pytest.raises(BadInput, match="holds no objects of the split other"):
+        volumes.select("other")
+
+
+def test_what_is_done_is_not_done_again(fitted, rendered):
+    folder, first = fitted
+    again = fit_volumes(rendered, folder, SETTINGS, Silent(), workers=1)
+    assert (again.reused, again.records) == (3, first.records)
+    with pytest.raises(UsageError, match="holds volumes of another set or of other settings"):
+        fit_volumes(rendered, folder, replace(SETTINGS, steps=61), Silent(), workers=1)
+
+
+def test_damaged_volumes_are_told(fitted, rendered, tmp_path):
+    folder = tmp_path / "copy"
+    fit_volumes(rendered, folder, replace(SETTINGS, steps=1), Silent(), workers=1)
+    (file,) = folder.glob("*.safetensors")
+    file.write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="cannot be read"):
+        VolumeSet(folder).read(0)
+    content = json.loads((folder / "volumes.json").read_text())
+    content["objects"][0]["file"] = "../else"
+    (folder / "volumes.json").write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="does not lie in the folder"):
+        VolumeSet(folder)
+    with pytest.raises(BadInput, match="holds no volumes"):
+        VolumeSet(tmp_path)
