@@ -1,0 +1,122 @@
+"""A 3D U-Net that reads sentences: from noised distance fields to clean ones, and on to the attributes of splats (GVGEN, 2403.12957)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gen3d.priors.volume.blocks import Attention, Residual, folded, silent, unfolded, waves
+from gen3d.priors.volume.settings import VolumeNetworkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a network is told of its objects.
+
+    Attributes:
+        tokens: of sentences or pictures `[b, n, d]`.
+        mask: which of them are there `[b, n]`.
+        pooled: a vector for each object `[b, d]`.
+    """
+
+    tokens: Float[Tensor, "b n d"]
+    mask: Bool[Tensor, "b n"]
+    pooled: Float[Tensor, "b d"]
+
+
+class VolumeNetwork(nn.Module):
+    """Volumes to volumes.
+
+    Args:
+        settings: shapes.
+        inputs: channels of the volumes that are taken.
+        outputs: channels of those that are given.
+        timed: whether there are times; attributes of fields have none.
+    """
+
+    def __init__(self, settings: VolumeNetworkSettings, inputs: int, outputs: int, *, timed: bool) -> None:
+        super().__init__()
+        self.settings, self.inputs, self.outputs, self.timed = settings, inputs, outputs, timed
+        channels, patch, groups = settings.channels, settings.patch, settings.groups
+        told = 4 * channels[0]
+        self.time = nn.Sequential(nn.Linear(channels[0], told), nn.SiLU(), nn.Linear(told, told)) if timed else None
+        self.sentence = nn.Linear(settings.text, told)
+        self.absent = nn.Parameter(0.02 * torch.randn(1, 1, settings.text))  # the token that stands for no condition
+        self.enter = nn.Conv3d(inputs * patch**3, channels[0], 3, padding=1)
+        first = len(channels) - settings.attention  # level that has attention
+        self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
+        width, held = channels[0], [channels[0]]
+        for level, outputs_ in enumerate(channels):
+            for _ in range(settings.depth):
+                self.down.append(_Stage(width, outputs_, told, settings, attends=level >= first))
+                width = outputs_
+                held.append(width)
+            if level < len(channels) - 1:
+                self.shrink.append(nn.Conv3d(width, width, 3, stride=2, padding=1))
+                held.append(width)
+        stage = _Stage(width, width, told, settings, attends=settings.attention > 0)
+        self.middle = nn.ModuleList([stage, Residual(width, width, told, groups)])
+        for level, outputs_ in reversed(list(enumerate(channels))):
+            for _ in range(settings.depth + 1):
+                self.up.append(_Stage(width + held.pop(), outputs_, told, settings, attends=level >= first))
+                width = outputs_
+            if level:
+                self.grow.append(nn.Conv3d(width, width, 3, padding=1))
+        self.norm, self.leave = nn.GroupNorm(groups, width), silent(nn.Conv3d(width, outputs * patch**3, 3, padding=1))
+
+    def forward(
+        self, x: Float[Tensor, "b i n n n"], times: Float[Tensor, " b"] | None = None, told: Told | None = None
+    ) -> Float[Tensor, "b o n n n"]:
+        """What the last layer gives, of any size.
+
+        Args:
+            x: volumes.
+            times: in [0, 1], of networks that have them.
+            told: of the objects; None for nothing.
+        """
+        b, settings = len(x), self.settings
+        tokens, mask, pooled = self._told(b, told)
+        mood = self.sentence(pooled)
+        if self.time is not None:
+            if times is None:
+                raise ValueError("the network has times and none are given")
+            mood = mood + self.time(waves(times, settings.channels[0]).to(x))
+        y = self.enter(folded(x, settings.patch))
+        kept, stages, shrinks = [y], iter(self.down), iter(self.shrink)
+        for level in range(len(settings.channels)):
+            for _ in range(settings.depth):
+                y = next(stages)(y, mood, tokens, mask)
+                kept.append(y)
+            if level < len(settings.channels) - 1:
+                y = next(shrinks)(y)
+                kept.append(y)
+        y = self.middle[1](self.middle[0](y, mood, tokens, mask), mood)
+        stages, grows = iter(self.up), iter(self.grow)
+        for level in reversed(range(len(settings.channels))):
+            for _ in range(settings.depth + 1):
+                y = next(stages)(torch.cat([y, kept.pop()], 1), mood, tokens, mask)
+            if level:
+                y = next(grows)(nn.functional.interpolate(y, scale_factor=2.0))
+        return unfolded(self.leave(nn.functional.silu(self.norm(y))), settings.patch)
+
+    def _told(self, count: int, told: Told | None) -> tuple[Tensor, Tensor, Tensor]:
+        absent = self.absent.expand(count, -1, -1)
+        if told is None:
+            return absent, torch.ones(count, 1, dtype=torch.bool, device=absent.device), absent[:, 0]
+        # What stands for no condition always has a gradient: processes wait for those of all weights.
+        mask = torch.cat([torch.ones_like(told.mask[:, :1]), told.mask], 1)
+        return torch.cat([absent, told.tokens.to(absent)], 1), mask, told.pooled.to(absent) + 0 * absent[:, 0]
+
+
+class _Stage(nn.Module):
+    """A residual block, and attention where the level has it."""
+
+    def __init__(self, inputs: int, outputs: int, told: int, settings: VolumeNetworkSettings, *, attends: bool) -> None:
+        super().__init__()
+        self.block = Residual(inputs, outputs, told, settings.groups)
+        self.attention = Attention(outputs, settings.head, settings.text, settings.groups) if attends else None
+
+    def forward(self, x: Tensor, mood: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        x = self.block(x, mood)
+        return x if self.attention is None else self.attention(x, tokens, mask)

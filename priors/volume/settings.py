@@ -1,0 +1,49 @@
+"""The shapes of volume networks. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass
+
+from gen3d.ranges import check_ranges
+
+WIDEST = 4096  # channels
+
+
+@dataclass(frozen=True)
+class VolumeNetworkSettings:
+    """A 3D U-Net over the nodes of a volume that reads sentences.
+
+    Attributes:
+        size: nodes along a side.
+        patch: nodes along a cell, the finest grid of the network.
+        channels: of its levels, each with half as many cells along a side as the one before.
+        depth: residual blocks of a level.
+        attention: levels, counted from the coarsest, whose blocks are followed by attention over cells and over words.
+        head: channels of an attention head.
+        groups: of group normalisation; divides all channels.
+        text: width of the tokens that are read.
+    """
+
+    size: int = 16
+    patch: int = 2
+    channels: tuple[int, ...] = (48, 96)
+    depth: int = 1
+    attention: int = 2
+    head: int = 16
+    groups: int = 16
+    text: int = 384
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists
+        check_ranges(self, size=(4, 64), patch=(1, 4), depth=(1, 4), head=(1, 256), groups=(1, 64), text=(1, 8192))
+        if not self.channels or not all(1 <= width <= WIDEST for width in self.channels):
+            raise ValueError(f"the channels are {self.channels}; give one width for each level, from 1 to {WIDEST}")
+        grid = self.size / self.patch / 2 ** (len(self.channels) - 1)
+        if grid != int(grid) or any(width % self.groups for width in self.channels):
+            raise ValueError(
+                f"volumes of {self.size} nodes in cells of {self.patch} do not halve {len(self.channels) - 1} times, "
+                f"or {self.groups} groups do not divide the channels {self.channels}; choose multiples"
+            )
+        if not 0 <= self.attention <= len(self.channels) or any(width % self.head for width in self.channels[-self.attention or None :]):
+            raise ValueError(
+                f"attention is {self.attention} and heads have {self.head} channels; the levels have {self.channels}, which heads must "
+                "divide"
+            )
