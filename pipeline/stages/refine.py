@@ -60,7 +60,7 @@ def refined(
             progress.advance(step + 1)
         progress.finish()
     with torch.no_grad():
-        final = _bound(splats, values)
+        final = _bound(splats, values).detach()
         pairs = zip(pictures, cameras, strict=True)
         seen = [_error(final, camera.to(device), picture.detail[None].to(device), backend=backend) for picture, camera in pairs]
     return final, float(-10 * torch.stack(seen).mean().clamp_min(1e-12).log10())

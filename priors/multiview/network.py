@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gen3d.priors.layers import silent
 from gen3d.priors.multiview.attention import MultiviewProcessor
-from gen3d.priors.multiview.decoder import SplatDecoder, silent
+from gen3d.priors.multiview.decoder import SplatDecoder
 from gen3d.priors.multiview.heads import NUMBERS, Cells, splat_head, to_gaussians
 from gen3d.priors.multiview.rays import pixel_rays, ray_channels
 from gen3d.priors.multiview.settings import MultiviewSettings

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gen3d.priors.layers import silent
+
 PERIOD = 10_000.0  # the longest of the waves that tell a time
 
 
@@ -57,13 +59,6 @@ class Attention(nn.Module):
     def _mixed(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         parts = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (query, keys, values))
         return functional.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)
-
-
-def silent(layer: nn.Module) -> nn.Module:
-    """A layer that gives zeros until it has learned otherwise."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 def waves(times: Float[Tensor, " b"], width: int) -> Float[Tensor, "b width"]:

@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gen3d.priors.volume.blocks import Attention, Residual, folded, silent, unfolded, waves
+from gen3d.priors.layers import silent
+from gen3d.priors.samplers.paths import Cosine, Flow, Path
+from gen3d.priors.volume.blocks import Attention, Residual, folded, unfolded, waves
 from gen3d.priors.volume.settings import VolumeNetworkSettings
+from gen3d.priors.volume.volume import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class Told:
     pooled: Float[Tensor, "b d"]
 
 
+NONE = "none"
+KINDS = ("x0", "v", "flow", NONE)
+
+
 class VolumeNetwork(nn.Module):
     """Volumes to volumes.
 
@@ -32,15 +39,18 @@ class VolumeNetwork(nn.Module):
         settings: shapes.
         inputs: channels of the volumes that are taken.
         outputs: channels of those that are given.
-        timed: whether there are times; attributes of fields have none.
+        kind: what is predicted from noised volumes: x0, v or flow; none where nothing is noised, and there are no times.
     """
 
-    def __init__(self, settings: VolumeNetworkSettings, inputs: int, outputs: int, *, timed: bool) -> None:
+    def __init__(self, settings: VolumeNetworkSettings, inputs: int, outputs: int, kind: str = "x0") -> None:
         super().__init__()
-        self.settings, self.inputs, self.outputs, self.timed = settings, inputs, outputs, timed
+        if kind not in KINDS:
+            raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(KINDS)}")
+        self.settings, self.inputs, self.outputs, self.kind = settings, inputs, outputs, kind
+        self.mean, self.std = nn.Buffer(torch.zeros(outputs)), nn.Buffer(torch.ones(outputs))  # of what it gives, before it is normalised
         channels, patch, groups = settings.channels, settings.patch, settings.groups
         told = 4 * channels[0]
-        self.time = nn.Sequential(nn.Linear(channels[0], told), nn.SiLU(), nn.Linear(told, told)) if timed else None
+        self.time = nn.Sequential(nn.Linear(channels[0], told), nn.SiLU(), nn.Linear(told, told)) if kind != NONE else None
         self.sentence = nn.Linear(settings.text, told)
         self.absent = nn.Parameter(0.02 * torch.randn(1, 1, settings.text))  # the token that stands for no condition
         self.enter = nn.Conv3d(inputs * patch**3, channels[0], 3, padding=1)
@@ -99,6 +109,16 @@ class VolumeNetwork(nn.Module):
             if level:
                 y = next(grows)(nn.functional.interpolate(y, scale_factor=2.0))
         return unfolded(self.leave(nn.functional.silu(self.norm(y))), settings.patch)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What `mean` and `std` do."""
+        return Statistics(self.mean, self.std)
+
+    @property
+    def path(self) -> Path:
+        """What it is trained on."""
+        return Flow() if self.kind == "flow" else Cosine()
 
     def _told(self, count: int, told: Told | None) -> tuple[Tensor, Tensor, Tensor]:
         absent = self.absent.expand(count, -1, -1)

@@ -86,21 +86,21 @@ def bounded(values: Float[Tensor, "*b 13 n n n"]) -> Float[Tensor, "*b 13 n n n"
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Means and deviations of the 13 channels over the splats of a library that are something.
+    """Means and deviations of the channels of volumes, such as the 13 over the splats of a library that are something.
 
     Attributes:
-        mean: `[13]`.
-        std: `[13]`, above 0.
+        mean: `[c]`.
+        std: `[c]`, above 0.
     """
 
-    mean: Float[Tensor, " 13"]
-    std: Float[Tensor, " 13"]
+    mean: Float[Tensor, " c"]
+    std: Float[Tensor, " c"]
 
-    def normalise(self, values: Float[Tensor, "*b 13 n n n"]) -> Float[Tensor, "*b 13 n n n"]:
+    def normalise(self, values: Float[Tensor, "*b c n n n"]) -> Float[Tensor, "*b c n n n"]:
         """To mean 0 and deviation 1."""
         return (values - self._wide(self.mean, values)) / self._wide(self.std, values)
 
-    def restore(self, values: Float[Tensor, "*b 13 n n n"]) -> Float[Tensor, "*b 13 n n n"]:
+    def restore(self, values: Float[Tensor, "*b c n n n"]) -> Float[Tensor, "*b c n n n"]:
         """What `normalise` was given."""
         return values * self._wide(self.std, values) + self._wide(self.mean, values)
 

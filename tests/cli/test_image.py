@@ -43,7 +43,7 @@ def test_presets_are_there(gen3d, weights):
     [
         (["nothing.png"], 6, "nothing.png does not exist; give a picture"),
         (["box.png", "--mask", "no.png"], 6, "no.png does not exist"),
-        (["box.png", "--weights", "none.safetensors", "--no_mesh"], 6, "cannot be read as a multiview network"),
+        (["box.png", "--weights", "none.safetensors", "--no_mesh"], 6, "cannot be read as weights"),
         (["box.png", "--mode", "quick"], 2, "choose one of sampled, one-step"),
         (["box.png", "--elevation", "89"], 2, "elevation is 89"),
         (["box.png", "box.png"], 2, "there are 2 pictures and the azimuths 0; give one for each, such as --azimuth 0,90"),

@@ -208,5 +208,5 @@ def test_missing_weights_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("gen3d.priors.multiview.shipped.SHIPPED", "absent.safetensors")
     with pytest.raises(MissingWeights, match=r"this build has no absent\.safetensors; train one"):
         shipped_model("")
-    with pytest.raises(BadInput, match="cannot be read as a multiview network"):
+    with pytest.raises(BadInput, match="cannot be read as weights"):
         shipped_model(str(tmp_path / "nothing.safetensors"))

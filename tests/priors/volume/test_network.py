@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gen3d.errors import BadInput
+from gen3d.priors.multiview.weights import load_network as load_multiview
 from gen3d.priors.volume.blocks import folded, unfolded
 from gen3d.priors.volume.field import FARTHEST, distance_field
 from gen3d.priors.volume.network import Told, VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import OFFSET, OPACITY, GaussianVolume, nodes
+from gen3d.priors.volume.weights import load_network, save_network
 
 TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=12)
 
@@ -52,7 +55,7 @@ def test_folding_is_undone(patch):
 
 @pytest.mark.parametrize("shape", [{}, {"patch": 1, "depth": 2}, {"channels": (16,), "attention": 0}])
 def test_networks_begin_silent_and_reach_every_weight(shape):
-    net = VolumeNetwork(replace(TINY, **shape), 1, 13, timed=True)
+    net = VolumeNetwork(replace(TINY, **shape), 1, 13)
     x, times = torch.randn(2, 1, 8, 8, 8), torch.tensor([0.2, 0.9])
     assert net(x, times, told(2)).shape == (2, 13, 8, 8, 8)
     assert not net(x, times, told(2)).any()
@@ -62,7 +65,7 @@ def test_networks_begin_silent_and_reach_every_weight(shape):
 
 
 def test_times_words_and_neighbours_count():
-    net = awake(VolumeNetwork(TINY, 1, 2, timed=True))
+    net = awake(VolumeNetwork(TINY, 1, 2))
     x, times = torch.randn(1, 1, 8, 8, 8), torch.tensor([0.5])
     with torch.no_grad():
         plain = net(x, times, told(1))
@@ -80,7 +83,7 @@ def test_times_words_and_neighbours_count():
         assert torch.allclose(both[1:], net(x, times, second), atol=1e-4)
     with pytest.raises(ValueError, match="the network has times and none are given"):
         net(x)
-    assert awake(VolumeNetwork(TINY, 1, 2, timed=False))(x, None, told(1)).shape == (1, 2, 8, 8, 8)
+    assert awake(VolumeNetwork(TINY, 1, 2, "none"))(x, None, told(1)).shape == (1, 2, 8, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -98,5 +101,22 @@ def test_shapes_that_cannot_be_are_told(change, words):
 
 
 def test_the_sizes_are_known():
-    nano = VolumeNetwork(VolumeNetworkSettings(), 1, 13, timed=True)
+    nano = VolumeNetwork(VolumeNetworkSettings(), 1, 13)
     assert 3e6 < sum(parameter.numel() for parameter in nano.parameters()) < 6e6
+
+
+@pytest.mark.parametrize("kind", ["x0", "none"])
+def test_a_network_comes_back(tmp_path, kind):
+    net = awake(VolumeNetwork(TINY, 2, 13, kind))
+    net.mean.uniform_()
+    save_network(net, tmp_path / "net.safetensors", bits=16)
+    again = load_network(tmp_path / "net.safetensors")
+    assert (again.settings, again.inputs, again.outputs, again.kind) == (TINY, 2, 13, kind)
+    x, times = torch.randn(2, 2, 8, 8, 8), torch.tensor([0.1, 0.7])
+    with torch.no_grad():
+        assert torch.allclose(again(x, times, told(2)), net(x, times, told(2)), atol=0.02)
+    assert torch.allclose(again.statistics.mean, net.mean, atol=1e-3)
+    save_network(net, tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.6 * (tmp_path / "net.safetensors").stat().st_size
+    with pytest.raises(BadInput, match="holds gen3d-volume-1 and gen3d-multiview-1 is read"):
+        load_multiview(tmp_path / "net.safetensors")
