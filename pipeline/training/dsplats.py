@@ -1,24 +1,17 @@
 """Training of multiview networks whose denoiser is a splat reconstructor (DSplats; Lightning's shell around pure functions)."""
 
 import functools
-import math
 from collections.abc import Callable
-from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
-from gen3d.errors import BadInput, Gen3DError
 from gen3d.pipeline.evaluation.object_scores import decibels
 from gen3d.pipeline.objects.views import RADIUS
-from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import ObjectBatch
-from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
+from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.settings import DsplatsSettings
 from gen3d.priors.multiview.denoiser import PATH, Encode, draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
@@ -28,7 +21,6 @@ from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures `[n, 3, h, w]` in [-1, 1], twice, to distances `[n]`
-RISE = 200  # steps in which the learning rate rises
 LOG = 0.1  # brings gradients to about the size that clipping is set for
 
 
@@ -95,8 +87,8 @@ def mean_weight(name: str) -> float:
     return float(torch.as_tensor(WEIGHTS[name](PATH(times))).mean())
 
 
-class DsplatsTraining(pl.LightningModule):
-    """One optimiser over one loss; the moving average of the weights is what is measured and exported.
+class DsplatsTraining(PriorTraining):
+    """Training of a multiview network.
 
     Args:
         settings: of the training.
@@ -105,16 +97,14 @@ class DsplatsTraining(pl.LightningModule):
     """
 
     def __init__(self, settings: DsplatsSettings, perceptual: Perceptual | None = None, pretrained: Model | None = None) -> None:
-        super().__init__()
-        self.settings = settings
-        self.network = MultiviewNetwork(settings.network) if pretrained is None else pretrained.network
+        network = MultiviewNetwork(settings.network) if pretrained is None else pretrained.network
+        super().__init__(network, settings, pretrained=pretrained is not None, adopted=settings.adopted)
+        self.settings: DsplatsSettings = settings
         if settings.checkpointing:
             self.network.unet.enable_gradient_checkpointing()
-        self.average = Average(self.network, settings.average)
         # In a tuple, for what a module holds as an attribute goes into its checkpoints.
         self._frozen = (perceptual, *((None, None) if pretrained is None else (pretrained.encode, pretrained.text)))
         self._bins = NoiseBins()
-        self._matrices = matrices_of(self.network)  # before a strategy cuts them into pieces
 
     def forward(self, network: nn.Module, batch: ObjectBatch) -> Gaussians:
         """The splats of a batch."""
@@ -125,34 +115,14 @@ class DsplatsTraining(pl.LightningModule):
         splats: Gaussians = network(network_views(batch, encode), None if text is None else text(batch.captions))
         return splats
 
-    def begin_with(self, network: MultiviewNetwork) -> None:
-        """Take the weights of a network.
-
-        Raises:
-            BadInput: it has other shapes.
-        """
-        if (network.settings, network.config) != (self.network.settings, self.network.config):
-            raise BadInput(f"the network to begin with has {network.settings} and {self.network.settings} is trained; give the same")
-        for each in (self.network, self.average.network):
-            each.load_state_dict(network.state_dict())
-
     def training_step(self, batch: ObjectBatch, index: int) -> Tensor:
         """The loss of one batch."""
         splats = self(self.network, batch)
         loss, error = render_loss(splats, batch, self.settings, *self._frozen[:2])
-        if not bool(loss.isfinite() & splats.means.isfinite().all()):  # splats that are no numbers are not drawn: the loss tells nothing
-            raise Gen3DError(
-                f"the network's numbers are not finite at step {self.global_step}; begin again with another --out, a lower --rate, "
-                "and --init with weights of before"
-            )
+        self.check_finite(loss, splats.means)  # splats that are no numbers are not drawn, so that the loss alone tells nothing
         kind = "given" if bool(batch.given.all()) else "noised"
         self.log_dict({f"train/loss/{kind}": loss.detach(), f"train/psnr/{kind}": decibels(error).mean()})
         return loss
-
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """The average follows, before anything is saved."""
-        super().optimizer_step(*arguments, **options)
-        self.average.update(self.network)
 
     def validation_step(self, batch: ObjectBatch, index: int, dataloader_idx: int = 0) -> Tensor:
         """PSNR of views that were not given, by objects: one step from one view, and with noise by its level; what was seen."""
@@ -175,23 +145,3 @@ class DsplatsTraining(pl.LightningModule):
             if count:
                 self.log(f"check/psnr/noise {10**low:.2f}", float(decibels(torch.tensor(total / count))))
         self._bins = NoiseBins()
-
-    def configure_gradient_clipping(
-        self, optimizer: torch.optim.Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """By norm, which of pieces only FSDP itself knows."""
-        whole = self.trainer.model
-        if isinstance(whole, FullyShardedDataParallel):
-            whole.clip_grad_norm_(float(gradient_clip_val or math.inf))
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def configure_optimizers(self) -> Any:
-        """Without decay of what is not a matrix; the rate rises, then falls as a cosine to a hundredth."""
-        optimizer = optimizer_of(self.network, self.settings, self._matrices)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}}
-
-    def _rate(self, step: int) -> float:
-        """Share of the highest learning rate."""
-        done = min(1.0, step / self.settings.steps)
-        return min(1.0, (step + 1) / RISE) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)

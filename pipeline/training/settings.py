@@ -13,7 +13,41 @@ WEIGHTS = ("uniform", "snr", "min_snr", "velocity", "v")
 
 
 @dataclass(frozen=True)
-class DsplatsSettings:
+class TrainingSettings:
+    """What every training has.
+
+    Attributes:
+        steps: of optimisation.
+        optimizer: adamw; or muon, for matrices, with adamw for the rest.
+        rate: highest learning rate.
+        decay: of the weights.
+        clip: norm that gradients are scaled down to.
+        average: decay of the moving average of the weights, which is what counts at the end.
+        balance: how much more often objects of rare tiers come than their number says, from 0 (not) to 1 (all tiers alike).
+        holdout: training objects that are kept for measuring.
+        check: steps between two measurements.
+        seed: of all randomness.
+    """
+
+    steps: int = 14_000
+    optimizer: str = "adamw"
+    rate: float = 1e-3
+    decay: float = 0.02
+    clip: float = 1.0
+    average: float = 0.999
+    balance: float = 0.3
+    holdout: int = 96
+    check: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choices(self, optimizer=OPTIMIZERS)
+        check_ranges(self, steps=(1, 10**8), rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), balance=(0, 1))
+        check_ranges(self, holdout=(1, 10**6), check=(1, 10**8))
+
+
+@dataclass(frozen=True)
+class DsplatsSettings(TrainingSettings):
     """Training of a multiview network.
 
     Attributes:
@@ -22,18 +56,12 @@ class DsplatsSettings:
             reads captions.
         adopted: learning rate of what the pretrained network brings, as a share of `rate`.
         untold: share of the objects whose caption is left out, for guidance.
-        steps: of optimisation.
         objects: of a step in which one given view is reconstructed, over all devices.
         joint_objects: of a step with noised views, over all devices.
         views: of an object in a step with noised views.
         targets: further views that the splats are compared with.
         joint: share of the steps that have noised views, once they begin.
         warmup: share of all steps before noised views begin.
-        optimizer: adamw; or muon, for matrices, with adamw for the rest.
-        rate: highest learning rate.
-        decay: of the weights.
-        clip: norm that gradients are scaled down to.
-        average: decay of the moving average of the weights, which is what counts at the end.
         loss: of a view: log of its error, so that every object counts alike as it does in decibels; or square, the error itself.
         floor: added to errors before their logarithm is taken: views that are better hardly count.
         alpha: weight of the squared error of opacity.
@@ -43,29 +71,19 @@ class DsplatsSettings:
         perceptual_below: noise, as a time of the path, up to which LPIPS counts: above, and from one given view, renders are means of what
             can be.
         weight: of the error of noised steps: uniform, snr, min_snr, velocity or v.
-        balance: how much more often objects of rare tiers come than their number says, from 0 (not) to 1 (all tiers alike).
-        holdout: training objects that are kept for measuring.
-        check: steps between two measurements.
         checkpointing: of gradients: features are computed again on the way back, which takes a third more time and less memory.
-        seed: of all randomness.
     """
 
     network: MultiviewSettings = field(default_factory=MultiviewSettings)
     pretrained: str = ""
     adopted: float = 1.0
     untold: float = 0.1
-    steps: int = 14_000
     objects: int = 24
     joint_objects: int = 8
     views: int = 4
     targets: int = 3
     joint: float = 0.4
     warmup: float = 0.3
-    optimizer: str = "adamw"
-    rate: float = 1e-3
-    decay: float = 0.02
-    clip: float = 1.0
-    average: float = 0.999
     loss: str = "log"
     floor: float = 2e-3
     alpha: float = 0.3
@@ -74,17 +92,13 @@ class DsplatsSettings:
     perceptual: float = 0.0
     perceptual_below: float = 0.5
     weight: str = "uniform"
-    balance: float = 0.3
-    holdout: int = 96
-    check: int = 500
     checkpointing: bool = False
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choices(self, weight=WEIGHTS, loss=LOSSES, optimizer=OPTIMIZERS)
-        shares = dict.fromkeys(("joint", "warmup", "balance", "perceptual_below", "untold", "adopted"), (0.0, 1.0))
-        check_ranges(self, steps=(1, 10**8), objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, MOST_VIEWS), targets=(1, 64), **shares)
-        check_ranges(self, rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), check=(1, 10**8), holdout=(1, 10**6))
+        super().__post_init__()
+        check_choices(self, weight=WEIGHTS, loss=LOSSES)
+        shares = dict.fromkeys(("joint", "warmup", "perceptual_below", "untold", "adopted"), (0.0, 1.0))
+        check_ranges(self, objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, MOST_VIEWS), targets=(1, 64), **shares)
         check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100), latent=(0, 100))
         if not self.pretrained and (self.network.latents or self.latent):
             raise UsageError("latents are those of a pretrained autoencoder; say whose with --pretrained")

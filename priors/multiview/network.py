@@ -61,6 +61,8 @@ class MultiviewNetwork(nn.Module):
         config: of the U-Net, where it is that of a pretrained one; None follows the settings.
     """
 
+    ENDS = ("unet.conv_in.", "unet.conv_out.", "decoder.", "absent")  # parameters of the first layer, of the last, and the token
+
     def __init__(self, settings: MultiviewSettings, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.settings, self.config = settings, None if config is None else dict(config)

@@ -42,6 +42,8 @@ class VolumeNetwork(nn.Module):
         kind: what is predicted from noised volumes: x0, v or flow; none where nothing is noised, and there are no times.
     """
 
+    ENDS = ("enter.", "leave.", "absent")  # parameters of the first layer, of the last, and the token
+
     def __init__(self, settings: VolumeNetworkSettings, inputs: int, outputs: int, kind: str = "x0") -> None:
         super().__init__()
         if kind not in KINDS:

@@ -48,7 +48,7 @@ def measured(options, settings):
     torch.manual_seed(0)
     network = MultiviewNetwork(settings.network).to(options.device)
     batches = StepBatches([objects.of_rank(0, max(1, len(objects) // 64))], settings)
-    optimizer = optimizer_of(network, settings, matrices_of(network))
+    optimizer = optimizer_of(network, settings, matrices_of(network), network.ENDS)
     total = [0.0] * len(PARTS)
     for step in range(-6, options.steps):  # the first steps read pictures and find out which kernels are fast
         marks = [time.perf_counter()]

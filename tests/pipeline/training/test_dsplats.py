@@ -245,7 +245,7 @@ def test_a_training_begins_with_weights_of_its_shapes(tiny):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_optimisers_hold_every_weight_once(tiny, optimizer):
     module = DsplatsTraining(replace(tiny, optimizer=optimizer))
-    groups = optimizer_of(module.network, module.settings, matrices_of(module.network)).param_groups
+    groups = optimizer_of(module.network, module.settings, matrices_of(module.network), module.network.ENDS).param_groups
     held = [id(p) for group in groups for p in group["params"]]
     assert len(set(held)) == len(held) == len(list(module.network.parameters()))
     matrices = groups[0]["params"]
@@ -272,7 +272,7 @@ def test_a_training_that_goes_on_has_the_same_settings(tiny, tmp_path):
     keep_settings(replace(tiny, rate=0.5), tmp_path)  # nothing was trained yet
     (tmp_path / "last.ckpt").touch()
     keep_settings(replace(tiny, rate=0.5, check=7), tmp_path)
-    with pytest.raises(UsageError, match=r"other settings: network\.layers was 2 and is 3, steps was 6 and is 7; give another --out"):
+    with pytest.raises(UsageError, match=r"other settings: steps was 6 and is 7, network\.layers was 2 and is 3; give another --out"):
         keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), tmp_path)
 
 

@@ -87,7 +87,8 @@ def test_latents_of_renders_count(pictures, settings, source):
 def test_what_was_brought_learns_more_slowly(settings, source):
     slow = replace(settings, adopted=0.25, rate=1e-2)
     network = from_pretrained(source, replace(settings.network, size=16, patch=8, upsamplings=1)).network
-    rates = {id(p): group["lr"] for group in optimizer_of(network, slow, matrices_of(network)).param_groups for p in group["params"]}
+    groups = optimizer_of(network, slow, matrices_of(network), network.ENDS, slow.adopted).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(network.parameters()))
     found = {name: rates[id(p)] for name, p in network.named_parameters()}
     assert found["unet.mid_block.resnets.0.conv1.weight"] == pytest.approx(2.5e-3)
