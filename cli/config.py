@@ -12,7 +12,13 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.configuration import as_yaml, flatten, override, preset_names, preset_summary, read_preset
 
 # The settings of each verb that has presets.
-SETTINGS = {"photos": ("gen3d.pipeline.stages.settings", "PhotosSettings")}
+SETTINGS = {
+    "photos": ("gen3d.pipeline.stages.settings", "PhotosSettings"),
+    "image": ("gen3d.pipeline.stages.settings", "ImageSettings"),
+    "train/dsplats": ("gen3d.pipeline.training.settings", "DsplatsSettings"),
+    "train/gvgen-field": ("gen3d.pipeline.training.volume_settings", "FieldSettings"),
+    "train/gvgen-attributes": ("gen3d.pipeline.training.volume_settings", "AttributeSettings"),
+}
 
 
 def configure(parser: Parser) -> None:

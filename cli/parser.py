@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
@@ -38,6 +38,8 @@ class Parser:
         self._inputs: list[str] = []
         self._kind: Any = None
         self._verb, self._has_presets = verb, False
+        self._kinds: dict[str, Any] = {}
+        self._presets = verb  # the folder that they lie in
         common = self.flags.add_argument_group("output of the command")
         common.add_argument("--json", action="store_true", help="print one machine-readable line at the end")
         common.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -55,13 +57,17 @@ class Parser:
         """Add a flag for every field of a settings dataclass; with `presets` also --preset, --config and --print_config."""
         if presets:
             layers = self.flags.add_argument_group("configuration")
-            names = tuple(preset_names(self._verb))
+            names = tuple(preset_names(self._presets))
             start = f"settings to start from: {', '.join(names)}; standard when not given"
             layers.add_argument("--preset", type=Literal[names], help=start)
             layers.add_argument("--config", type=str, action="append", help="YAML file of settings; may be repeated, later ones win")
             layers.add_argument("--print_config", action="store_true", help="print the settings that would be used, and stop")
         self.flags.add_class_arguments(kind, as_group=True)
         self._kind, self._has_presets = kind, presets
+
+    def add_settings_of(self, kinds: Mapping[str, Any]) -> None:
+        """Flags for the fields of one of several dataclasses, with presets: the one that a positional argument names, else the first."""
+        self._kinds = dict(kinds)
 
     def add_run(self) -> None:
         """Add the flags of verbs that write a run folder."""
@@ -76,6 +82,10 @@ class Parser:
             UsageError: a flag, key or value is not known or not of its type.
             BadInput: a --config file cannot be read.
         """
+        if self._kinds:
+            named = next((word for word in arguments if word in self._kinds), next(iter(self._kinds)))
+            self._presets = f"{self._verb}/{named}"
+            self.add_settings(self._kinds[named], presets=True)
         words = self._listed(self._switched(_underscored(arguments)))
         if self._has_presets:
             self.flags.set_defaults(flatten(self._layered(words)))
@@ -115,7 +125,7 @@ class Parser:
         except argparse.ArgumentError:
             return settings  # the full parser says it better
         if layers.preset is not None:
-            settings = override(settings, read_preset(self._verb, layers.preset), f"the preset {layers.preset}")
+            settings = override(settings, read_preset(self._presets, layers.preset), f"the preset {layers.preset}")
         for path in layers.config:
             settings = override(settings, read_layer(path), path)
         return settings

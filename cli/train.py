@@ -1,23 +1,30 @@
 """`gen3d train`: train a prior from a rendered set, on one device or many."""
 
 import dataclasses
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 from gen3d.cli.parser import Parser
 from gen3d.cli.progress import Bar
 from gen3d.cli.report import Report, short
 from gen3d.errors import UsageError
-from gen3d.pipeline.training.settings import DsplatsSettings
+from gen3d.pipeline.training.settings import DsplatsSettings, TrainingSettings
+from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 
-SMALLER = "--objects 8, --joint_objects 4 or --network.layers 4"
+SMALLER = "--objects 8"
+PRIORS = {"dsplats": DsplatsSettings, "gvgen-field": FieldSettings, "gvgen-attributes": AttributeSettings}
+# Module and function of each.
+MODULES = {"dsplats": ("train", "train_dsplats"), **dict.fromkeys(("gvgen-field", "gvgen-attributes"), ("train_gvgen", "train_gvgen"))}
 
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("prior", "what to train: dsplats, pictures to splats", kind=Literal["dsplats"])
-    parser.flags.add_argument("--data", type=str, nargs="+", help="a set that gen3d data render has made, or several of one library")
+    parser.add_input("prior", "dsplats, pictures to splats; gvgen-field and gvgen-attributes, words to splats", kind=Literal[tuple(PRIORS)])
+    parser.flags.add_argument(
+        "--data", type=str, nargs="+", help="sets of one library, from gen3d data render; for gvgen volumes, from gen3d data volumes"
+    )
     parser.flags.add_argument("--out", type=str, help="folder of checkpoints, logs and weights; a training goes on from what is there")
     parser.flags.add_argument("--init", type=str, help="a file of weights to begin with")
     place = parser.flags.add_argument_group("where it runs")
@@ -28,7 +35,7 @@ def configure(parser: Parser) -> None:
     place.add_argument("--precision", type=Literal["32-true", "bf16-mixed"], default="bf16-mixed", help="of the network")
     place.add_argument("--accumulate", type=int, default=1, help="batches of a step")
     place.add_argument("--every", type=float, default=5.0, help="minutes between checkpoints")
-    parser.add_settings(DsplatsSettings, presets=True)
+    parser.add_settings_of(PRIORS)
 
 
 def execute(options: SimpleNamespace) -> Report:
@@ -39,9 +46,9 @@ def execute(options: SimpleNamespace) -> Report:
     from lightning.pytorch.utilities import rank_zero_only
 
     from gen3d.pipeline.training.run import TrainingJob
-    from gen3d.pipeline.training.train import train_dsplats
 
-    settings: DsplatsSettings = options.settings
+    settings: TrainingSettings = options.settings
+    train: Any = getattr(import_module("gen3d.pipeline.training." + MODULES[options.prior][0]), MODULES[options.prior][1])
     job = TrainingJob(
         Path(options.out),
         settings.steps,
@@ -57,10 +64,10 @@ def execute(options: SimpleNamespace) -> Report:
     )
     worker = bool(getattr(rank_zero_only, "rank", 0))  # only the first process tells
     with Bar(quiet=options.quiet or worker) as progress:
-        trained = train_dsplats(options.data, settings, job, progress, options.init)
+        trained = train(options.data, settings, job, progress, options.init)
     if worker:
         return Report({}, "", silent=True)
     facts = {"weights": trained.weights, "steps": settings.steps, "seconds": round(trained.seconds, 1), **trained.figures}
-    figures = ", ".join(f"{name} {value:.2f} dB" for name, value in trained.figures.items())
+    figures = ", ".join(f"{name} {value:.2f}{' dB' * ('psnr' in name)}" for name, value in trained.figures.items())
     text = f"{settings.steps:,} steps in {trained.seconds / 60:.1f} minutes: {figures}\n  {short(trained.weights)}"
     return Report({**facts, "settings": dataclasses.asdict(settings)}, text)

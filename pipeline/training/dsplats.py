@@ -133,15 +133,9 @@ class DsplatsTraining(PriorTraining):
             self.log("check/psnr", decibels(error[:, 1:]).mean(), batch_size=len(error), sync_dist=True, add_dataloader_idx=False)
         else:
             self._bins.add(PATH(batch.times.double().cpu()), error[:, 1:].mean(1))
-        return seen
+        return torch.stack([batch.pictures, seen], 1).movedim(3, -1) / 2 + 0.5
 
     def on_validation_epoch_end(self) -> None:
         """The PSNR of each level of noise, over all processes."""
-        mine = torch.stack([self._bins.counts, self._bins.sums]).to(self.device)
-        everywhere = self.all_gather(mine)
-        assert isinstance(everywhere, Tensor)
-        counts, sums = everywhere.reshape(-1, *mine.shape).sum(0)
-        for low, total, count in zip(self._bins.edges.tolist(), sums.tolist(), counts.tolist(), strict=False):
-            if count:
-                self.log(f"check/psnr/noise {10**low:.2f}", float(decibels(torch.tensor(total / count))))
+        self.log_bins(self._bins, "check/psnr", lambda mean: float(decibels(torch.tensor(mean))))
         self._bins = NoiseBins()

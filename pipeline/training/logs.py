@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gen3d.optional import available
 from gen3d.pipeline.formats.images import contact_sheet, write_image
 from gen3d.pipeline.progress import Progress
-from gen3d.pipeline.training.batches import ObjectBatch
 
 
 def loggers(out: Path) -> list[Logger]:
@@ -46,13 +44,12 @@ class Grids(pl.Callback):
         self._folder = out / "previews"
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: ObjectBatch, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """The first batch that shows one view."""
-        if batch_idx or dataloader_idx or not trainer.is_global_zero or trainer.state.fn != "fit":
+        """What the first batch returns: pictures in [0, 1], `[b, 2, v, h, w, 3]`; nothing where there are none."""
+        if outputs is None or batch_idx or dataloader_idx or not trainer.is_global_zero or trainer.state.fn != "fit":
             return
-        rows = torch.stack([batch.pictures, outputs], 1).flatten(0, 2).float().cpu()
-        sheet = contact_sheet(rows.movedim(1, -1) / 2 + 0.5, batch.pictures.shape[1])
+        sheet = contact_sheet(outputs.flatten(0, 2).float().cpu(), outputs.shape[2])
         self._folder.mkdir(exist_ok=True)
         write_image(self._folder / f"step-{trainer.global_step:07d}.png", sheet)
         for logger in trainer.loggers:

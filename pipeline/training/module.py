@@ -1,6 +1,7 @@
 """What the trainings of all priors share: one optimiser, the average of the weights, the rate, and what is said when all is lost."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,7 @@ from gen3d.errors import BadInput, Gen3DError
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
 from gen3d.pipeline.training.settings import TrainingSettings
+from gen3d.priors.samplers.objectives import NoiseBins
 
 RISE = 200  # steps in which the learning rate rises
 
@@ -58,6 +60,16 @@ class PriorTraining(pl.LightningModule):
                 f"the network's numbers are not finite at step {self.global_step}; begin again with another --out, a lower --rate, "
                 "and --init with weights of before"
             )
+
+    def log_bins(self, bins: NoiseBins, name: str, figure: Callable[[float], float]) -> None:
+        """A figure of the mean error of each level of noise, over all processes."""
+        mine = torch.stack([bins.counts, bins.sums]).to(self.device)
+        everywhere = self.all_gather(mine)
+        assert isinstance(everywhere, Tensor)
+        counts, sums = everywhere.reshape(-1, *mine.shape).sum(0)
+        for low, total, count in zip(bins.edges.tolist(), sums.tolist(), counts.tolist(), strict=False):
+            if count:
+                self.log(f"{name}/noise {10**low:.2f}", figure(total / count))
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """The average follows, before anything is saved."""

@@ -1,9 +1,12 @@
 """From a rendered set to weights: the trainings of the priors."""
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -18,9 +21,9 @@ from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.data import DsplatsData
 from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
 from gen3d.pipeline.training.logs import Reporter
+from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.run import LAST, TrainingJob, run
-from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.pipeline.training.settings import DsplatsSettings, TrainingSettings
 from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.perceptual import load_lpips
@@ -65,30 +68,54 @@ def train_dsplats(
     for each in sets:
         if (size := each.manifest.settings.size) != (taken := settings.network.size):
             raise BadInput(f"{each.folder} has pictures of {size} pixels and the network takes {taken}; say --network.size {size}")
-    if job.strategy == "fsdp" and settings.optimizer == "muon":
-        raise UsageError("muon works on whole matrices, which fsdp cuts into pieces; say --optimizer adamw")
-    keep_settings(settings, job.out)
+    keep_settings(settings, job)
     pl.seed_everything(settings.seed, verbose=False)
     pretrained = from_pretrained(settings.pretrained, settings.network) if settings.pretrained else None
     module = DsplatsTraining(settings, _perceptual(settings), pretrained)
-    shapes, config = module.network.settings, module.network.config
     if start is not None:
         module.begin_with(load_network(start))
-    metrics = run(module, DsplatsData(sets, settings, job.accumulate), job, [Reporter(progress, settings.steps)])
+    save = partial(save_network, bits=16 if pretrained else 8)
+    return finished(module, DsplatsData(sets, settings, job.accumulate), job, progress, job.out / WEIGHTS, save, began)
+
+
+def finished(
+    module: PriorTraining,
+    data: pl.LightningDataModule,
+    job: TrainingJob,
+    progress: Progress,
+    weights: Path,
+    save: Callable[[Any, Path], None],
+    began: float,
+) -> Trained:
+    """Train, and write the averaged network.
+
+    Args:
+        module: of the prior.
+        data: of it.
+        job: where and how it runs.
+        progress: told of every step.
+        weights: file to write.
+        save: writes a network.
+        began: when, by the monotonic clock.
+    """
+    blank = copy.deepcopy(module.network)  # before a strategy cuts it into pieces
+    metrics = run(module, data, job, [Reporter(progress, job.steps)])
     progress.finish()
     if not getattr(rank_zero_only, "rank", 0):
-        averaged = MultiviewNetwork(shapes, config)
-        averaged.load_state_dict(averaged_in(job.out / LAST))
-        save_network(averaged, job.out / WEIGHTS, bits=16 if pretrained else 8)
-    return Trained(job.out / WEIGHTS, time.monotonic() - began, metrics)
+        blank.load_state_dict(averaged_in(job.out / LAST))
+        save(blank, weights)
+    return Trained(weights, time.monotonic() - began, metrics)
 
 
-def keep_settings(settings: DsplatsSettings, out: Path) -> None:
+def keep_settings(settings: TrainingSettings, job: TrainingJob) -> None:
     """Write the settings beside the checkpoints of a training; one that goes on must have the same, but for when it measures.
 
     Raises:
-        UsageError: the folder holds a training with others.
+        UsageError: the folder holds a training with others, or Muon is asked for with fsdp.
     """
+    if job.strategy == "fsdp" and settings.optimizer == "muon":
+        raise UsageError("muon works on whole matrices, which fsdp cuts into pieces; say --optimizer adamw")
+    out = job.out
     path = out / "settings.yaml"
     if (out / LAST).exists() and path.exists():
         earlier, now = flatten(override(type(settings)(), read_layer(path), str(path))), flatten(settings)

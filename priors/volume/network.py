@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gen3d.priors.layers import silent
 from gen3d.priors.samplers.paths import Cosine, Flow, Path
@@ -27,6 +28,10 @@ class Told:
     mask: Bool[Tensor, "b n"]
     pooled: Float[Tensor, "b d"]
 
+    def to(self, device: torch.device | str) -> "Told":
+        """The same on another device."""
+        return Told(self.tokens.to(device), self.mask.to(device), self.pooled.to(device))
+
 
 NONE = "none"
 KINDS = ("x0", "v", "flow", NONE)
@@ -46,6 +51,7 @@ class VolumeNetwork(nn.Module):
 
     def __init__(self, settings: VolumeNetworkSettings, inputs: int, outputs: int, kind: str = "x0") -> None:
         super().__init__()
+        self.checkpointing = False  # of gradients: features are computed again on the way back
         if kind not in KINDS:
             raise ValueError(f"the kind of prediction is {kind!r}; choose one of {', '.join(KINDS)}")
         self.settings, self.inputs, self.outputs, self.kind = settings, inputs, outputs, kind
@@ -98,7 +104,7 @@ class VolumeNetwork(nn.Module):
         kept, stages, shrinks = [y], iter(self.down), iter(self.shrink)
         for level in range(len(settings.channels)):
             for _ in range(settings.depth):
-                y = next(stages)(y, mood, tokens, mask)
+                y = self._through(next(stages), y, mood, tokens, mask)
                 kept.append(y)
             if level < len(settings.channels) - 1:
                 y = next(shrinks)(y)
@@ -107,10 +113,17 @@ class VolumeNetwork(nn.Module):
         stages, grows = iter(self.up), iter(self.grow)
         for level in reversed(range(len(settings.channels))):
             for _ in range(settings.depth + 1):
-                y = next(stages)(torch.cat([y, kept.pop()], 1), mood, tokens, mask)
+                y = self._through(next(stages), torch.cat([y, kept.pop()], 1), mood, tokens, mask)
             if level:
                 y = next(grows)(nn.functional.interpolate(y, scale_factor=2.0))
         return unfolded(self.leave(nn.functional.silu(self.norm(y))), settings.patch)
+
+    def _through(self, stage: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            again: Tensor = checkpoint(stage, *inputs, use_reentrant=False)
+            return again
+        plain: Tensor = stage(*inputs)
+        return plain
 
     @property
     def statistics(self) -> Statistics:
@@ -125,7 +138,7 @@ class VolumeNetwork(nn.Module):
     def _told(self, count: int, told: Told | None) -> tuple[Tensor, Tensor, Tensor]:
         absent = self.absent.expand(count, -1, -1)
         if told is None:
-            return absent, torch.ones(count, 1, dtype=torch.bool, device=absent.device), absent[:, 0]
+            return absent, torch.ones(count, 1, dtype=torch.bool, device=absent.device), 0 * absent[:, 0]
         # What stands for no condition always has a gradient: processes wait for those of all weights.
         mask = torch.cat([torch.ones_like(told.mask[:, :1]), told.mask], 1)
         return torch.cat([absent, told.tokens.to(absent)], 1), mask, told.pooled.to(absent) + 0 * absent[:, 0]
@@ -140,5 +153,6 @@ class _Stage(nn.Module):
         self.attention = Attention(outputs, settings.head, settings.text, settings.groups) if attends else None
 
     def forward(self, x: Tensor, mood: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Features of the same grid."""
         x = self.block(x, mood)
         return x if self.attention is None else self.attention(x, tokens, mask)

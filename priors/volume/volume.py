@@ -72,6 +72,14 @@ def nodes(size: int) -> Float[Tensor, "n3 3"]:
     return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).flatten(0, 2)
 
 
+def mirrored(volume: GaussianVolume) -> GaussianVolume:
+    """The volume seen in a mirror at x = 0."""
+    values = volume.values.flip(-3).clone()
+    signs = torch.ones(CHANNELS).to(values)
+    signs[[OFFSET.start, QUAT.start + 2, QUAT.start + 3]] = -1
+    return GaussianVolume(values * signs[:, None, None, None])
+
+
 def visible(gaussians: Gaussians) -> Gaussians:
     """One object's splats without those that are nothing."""
     kept = gaussians.opacities.clamp(1e-9, 1 - 1e-9).logit() > FAINT

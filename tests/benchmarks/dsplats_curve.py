@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
-    settings = override(DsplatsSettings(), read_preset("train", options.preset), options.preset)
+    settings = override(DsplatsSettings(), read_preset("train/dsplats", options.preset), options.preset)
     steps = round(options.share * settings.steps)
     strategy = "ddp" if options.devices > 1 else "auto"
     with tempfile.TemporaryDirectory() as folder:

@@ -255,7 +255,7 @@ def test_optimisers_hold_every_weight_once(tiny, optimizer):
 
 @pytest.mark.parametrize("name", ["draft", "standard"])
 def test_every_preset_takes_two_steps(name, pictures, tmp_path):
-    settings = override(DsplatsSettings(), read_preset("train", name), name)
+    settings = override(DsplatsSettings(), read_preset("train/dsplats", name), name)
     count = sum(p.numel() for p in MultiviewNetwork(settings.network).parameters())
     assert {"draft": 7e5, "standard": 7e6}[name] < count < {"draft": 1e6, "standard": 8e6}[name]
     channels = settings.network.channels
@@ -268,12 +268,13 @@ def test_every_preset_takes_two_steps(name, pictures, tmp_path):
 
 
 def test_a_training_that_goes_on_has_the_same_settings(tiny, tmp_path):
-    keep_settings(tiny, tmp_path)
-    keep_settings(replace(tiny, rate=0.5), tmp_path)  # nothing was trained yet
+    job = TrainingJob(tmp_path, 6)
+    keep_settings(tiny, job)
+    keep_settings(replace(tiny, rate=0.5), job)  # nothing was trained yet
     (tmp_path / "last.ckpt").touch()
-    keep_settings(replace(tiny, rate=0.5, check=7), tmp_path)
+    keep_settings(replace(tiny, rate=0.5, check=7), job)
     with pytest.raises(UsageError, match=r"other settings: steps was 6 and is 7, network\.layers was 2 and is 3; give another --out"):
-        keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), tmp_path)
+        keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), job)
 
 
 @pytest.mark.parametrize(

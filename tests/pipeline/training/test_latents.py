@@ -97,7 +97,7 @@ def test_what_was_brought_learns_more_slowly(settings, source):
 
 
 def test_the_full_preset_takes_two_steps(pictures, source, tmp_path):
-    settings = override(DsplatsSettings(), read_preset("train", "full"), "full")
+    settings = override(DsplatsSettings(), read_preset("train/dsplats", "full"), "full")
     with torch.device("meta"):  # its true size, without its memory
         whole = MultiviewNetwork(replace(settings.network, latents=True, patch=8, channels=SD["block_out_channels"], groups=1, heads=1), SD)
     assert sum(p.numel() for p in whole.unet.parameters()) == pytest.approx(8.7e8, rel=0.01)  # 866 million, and the new columns

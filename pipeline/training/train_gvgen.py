@@ -1,0 +1,56 @@
+"""From volumes to weights: the trainings of GVGEN's two networks."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from gen3d.errors import UsageError
+from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
+from gen3d.pipeline.training.run import TrainingJob
+from gen3d.pipeline.training.train import Trained, finished, keep_settings
+from gen3d.pipeline.training.volume_data import VolumeData, statistics
+from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
+from gen3d.pipeline.volumes.volume_set import VolumeSet
+from gen3d.priors.text import load_encoder
+from gen3d.priors.volume.weights import load_network, save_network
+
+
+def train_gvgen(
+    folders: Sequence[str | Path],
+    settings: FieldSettings | AttributeSettings,
+    job: TrainingJob,
+    progress: Progress,
+    start: str | Path | None = None,
+) -> Trained:
+    """Train the network that the kind of the settings names on the training split of volumes but for its hold-out.
+
+    Args:
+        folders: one folder that gen3d data volumes wrote.
+        settings: of the training; written beside the weights.
+        job: where and how it runs.
+        progress: told of every step.
+        start: a file of weights to begin with; None begins with random ones.
+
+    Raises:
+        UsageError: there are several folders, or Muon is asked for with fsdp, or the folder to write holds a training with other settings.
+        BadInput: the volumes are not there, or of another size; or the weights to begin with have other shapes.
+        MissingWeights: the text encoder is not here.
+    """
+    began = time.monotonic()
+    if len(folders) != 1:
+        raise UsageError(f"there are {len(folders)} folders of volumes; give one")
+    volumes = VolumeSet(folders[0])
+    data = VolumeData(volumes, settings, partial(load_encoder, settings.encoder), job.accumulate)
+    keep_settings(settings, job)
+    pl.seed_everything(settings.seed, verbose=False)
+    fields, attributes = statistics(data.training)
+    field = isinstance(settings, FieldSettings)
+    module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
+    if start is not None:
+        module.begin_with(load_network(start))
+    name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
+    return finished(module, data, job, progress, job.out / name, save_network, began)

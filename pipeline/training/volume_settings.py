@@ -1,0 +1,84 @@
+"""The settings of the trainings of GVGEN's two networks. Standard library only: the command line imports this."""
+
+from dataclasses import dataclass, field
+
+from gen3d.errors import UsageError
+from gen3d.pipeline.training.settings import WEIGHTS, TrainingSettings
+from gen3d.priors.volume.settings import VolumeNetworkSettings
+from gen3d.ranges import check_choices, check_ranges
+
+
+@dataclass(frozen=True)
+class VolumeTrainingSettings(TrainingSettings):
+    """What both networks have.
+
+    Attributes:
+        network: its shapes; its size is that of the volumes.
+        encoder: of sentences: minilm, a hub's name or a folder.
+        objects: of a step, over all devices.
+        phrases: ways to ask for each object that are encoded once and for all.
+        dropped: chance of each word of a name to be left out of a phrase.
+        untold: share of the objects of which nothing is told, for guidance.
+        checkpointing: of gradients: features are computed again on the way back, which takes a third more time and less memory.
+    """
+
+    network: VolumeNetworkSettings = field(default_factory=VolumeNetworkSettings)
+    encoder: str = "minilm"
+    objects: int = 32
+    phrases: int = 8
+    dropped: float = 0.15
+    untold: float = 0.1
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, objects=(1, 10**4), phrases=(1, 64), dropped=(0, 1), untold=(0, 1))
+
+
+@dataclass(frozen=True)
+class FieldSettings(VolumeTrainingSettings):
+    """`gen3d train gvgen-field`: noise and a sentence to where an object is.
+
+    Attributes:
+        kind: what is predicted: x0, v, or flow, which also says how noise is added.
+        weight: of the error of what is expected: uniform, snr, min_snr, velocity or v.
+    """
+
+    kind: str = "v"
+    weight: str = "v"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, kind=("x0", "v", "flow"), weight=WEIGHTS)
+
+
+@dataclass(frozen=True)
+class AttributeSettings(VolumeTrainingSettings):
+    """`gen3d train gvgen-attributes`: where an object is and a sentence to the attributes of its splats.
+
+    Attributes:
+        kind: none gives the mean of the attributes that an object can have; x0, v or flow learn to sample them.
+        weight: of the error at each level of noise, where there is noise: uniform, snr, min_snr, velocity or v.
+        blur: deviation of the noise on the fields, which when they are generated are not as clean as those of fitted objects.
+        volume: weight of the squared error of the normalised attributes at the end of the first fifth of the steps; 1 at their beginning.
+        render: weight of the error of pictures from then on; it rises from 0.
+        views: that pictures are drawn in, of each object.
+        pixels: along their sides.
+        ssim: share of 1 - SSIM in the error of pictures; the rest is the mean absolute difference.
+    """
+
+    kind: str = "none"
+    weight: str = "v"
+    blur: float = 0.05
+    volume: float = 0.1
+    render: float = 1.0
+    views: int = 2
+    pixels: int = 64
+    ssim: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, kind=("none", "x0", "v", "flow"), weight=WEIGHTS)
+        check_ranges(self, blur=(0, 1), volume=(0, 100), render=(0, 100), views=(1, 64), pixels=(16, 1024), ssim=(0, 1))
+        if not self.volume and not self.render:
+            raise UsageError("volume and render are both 0, and nothing else teaches; raise one of them")
