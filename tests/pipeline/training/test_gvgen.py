@@ -1,0 +1,207 @@
+"""Training of GVGEN's networks: batches by seed and step, losses that fall, runs that go on, every preset."""
+
+import random
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.configuration import override, read_preset
+from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining, around, attribute_error, picture_error, splats_of
+from gen3d.pipeline.training.phrases import phrases
+from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.pipeline.training.volume_batches import VolumeBatches, encoded
+from gen3d.pipeline.training.volume_data import VolumeData, statistics
+from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
+from gen3d.pipeline.volumes.packing import pack
+from gen3d.pipeline.volumes.settings import VolumeSettings
+from gen3d.pipeline.volumes.surface import SurfacePoints, surface_volume
+from gen3d.pipeline.volumes.volume_set import VolumeRecord, VolumeSet, together, write_file, write_volumes
+from gen3d.priors.text import Encoded
+from gen3d.priors.volume.field import distance_field
+from gen3d.priors.volume.network import VolumeNetwork
+from gen3d.priors.volume.settings import VolumeNetworkSettings
+from gen3d.priors.volume.volume import LOGIT, GaussianVolume
+
+NET = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=6)
+SMALL = {"network": NET, "steps": 6, "objects": 4, "holdout": 2, "check": 3, "phrases": 3}
+FIELD, ATTRIBUTES = FieldSettings(**SMALL), AttributeSettings(**SMALL, pixels=16)
+
+
+def words(sentences):
+    """An encoder that knows letters."""
+    tokens = torch.zeros(len(sentences), max(map(len, sentences)) or 1, 6)
+    mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    for row, sentence in enumerate(sentences):
+        for place, letter in enumerate(sentence or " "):
+            tokens[row, place], mask[row, place] = torch.tensor([float(ord(letter) >> k & 1) for k in range(6)]), True
+    return Encoded(tokens, mask, torch.nn.functional.normalize(tokens.sum(1), dim=-1))
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    """Balls of different sizes; the larger, the bluer."""
+    folder, parts = tmp_path_factory.mktemp("volumes"), []
+    generator = torch.Generator().manual_seed(0)
+    for number in range(9):
+        directions = torch.nn.functional.normalize(torch.randn(3000, 3, generator=generator), dim=-1)
+        color = torch.tensor([0.9, 0.3, 0.1 * number])
+        volume = surface_volume(SurfacePoints((0.2 + 0.03 * number) * directions, color.expand(3000, 3)), 8)
+        told = {"name": f"ball {number}", "colors": ("red",), "category": "balls", "tier": "scan", "licence": "CC0", "attribution": "A"}
+        split = "test" if number == 8 else "train"
+        record = VolumeRecord(f"ball{number}", split=split, scale=1.0, centre=(0.0, 0.0, 0.0), psnr=30.0, file="0.safetensors", **told)
+        parts.append((record, *pack(volume)))
+    write_file(folder, together(parts))
+    write_volumes(folder, VolumeSettings(size=8), "", tuple(record for record, _, _ in parts))
+    return VolumeSet(folder)
+
+
+def batches_of(volumes, settings, *ranks):
+    chosen = volumes.select("train")
+    return VolumeBatches(chosen, encoded(chosen.records, words, settings), settings, *ranks)
+
+
+def trained(volumes, settings, out, **job):
+    pl.seed_everything(0, verbose=False)
+    data = VolumeData(volumes, settings, lambda: words)
+    fields, attributes = statistics(data.training)
+    module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
+    figures = run(module, data, TrainingJob(out, job.pop("steps", settings.steps), check=settings.check, accelerator="cpu", **job))
+    return module, figures
+
+
+def test_phrases_name_the_object_in_many_ways():
+    made = phrases("wooden barrel", ("red", "grey"), "dungeon", 40, random.Random(0), 0.3)
+    assert made[0] == "red and grey wooden barrel, dungeon"
+    assert {"barrel", "red barrel", "a wooden barrel"} & set(made)
+    assert all(any(word in phrase for word in ("wooden", "barrel")) for phrase in made)
+    assert len(set(made)) > 8
+    assert made == phrases("wooden barrel", ("red", "grey"), "dungeon", 40, random.Random(0), 0.3)
+    assert all("grey" not in phrase for phrase in phrases("red barrel", ("grey",), "", 20, random.Random(0), 0.0))
+
+
+def test_batches_are_a_function_of_seed_and_step(volumes):
+    one, again, other = (batches_of(volumes, replace(FIELD, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(one[3].volumes, again[3].volumes)
+    assert torch.equal(one[3].told.tokens, again[3].told.tokens)
+    assert torch.equal(one[3].noise(1), again[3].noise(1))
+    assert not torch.equal(one[3].times, other[3].times)
+    assert not torch.equal(one[3].times, one[4].times)
+    whole, parts = one[2], [batches_of(volumes, FIELD, rank, 2)[2] for rank in (0, 1)]
+    assert torch.equal(torch.stack([part.fields for part in parts], 1).flatten(0, 1), whole.fields)
+    assert torch.equal(torch.stack([part.noise(1) for part in parts], 1).flatten(0, 1), whole.noise(1))
+    with pytest.raises(UsageError, match="4 objects of a step cannot be shared by 3 processes"):
+        batches_of(volumes, FIELD, 0, 3)
+
+
+def test_fields_belong_to_their_volumes_in_the_mirror_too(volumes):
+    batches = batches_of(volumes, FIELD)
+    for mirror in (False, True):
+        values, field = batches.objects(3, mirror=mirror)
+        assert torch.allclose(distance_field(GaussianVolume.of_generated(values)), field, atol=2e-3)
+    assert not torch.equal(batches.objects(3, mirror=True)[0], values.flip(1))
+
+
+def test_some_objects_are_not_told(volumes):
+    batches = batches_of(volumes, replace(FIELD, untold=0.5, steps=40, objects=8))
+    told = torch.cat([batches[step].told.mask.any(1) for step in range(20)])
+    assert 0.35 < float(told.float().mean()) < 0.65
+    silent = batches_of(volumes, replace(FIELD, untold=1.0))[0].told
+    net = VolumeNetwork(NET, 1, 1)
+    torch.nn.init.normal_(net.leave.weight, std=0.1)
+    x, times = torch.randn(4, 1, 8, 8, 8), torch.rand(4)
+    assert torch.allclose(net(x, times, silent), net(x, times), atol=1e-5)  # as guidance has it
+
+
+def test_errors_count_what_is_there():
+    truth, made = torch.zeros(1, 13, 8, 8, 8), torch.zeros(1, 13, 8, 8, 8)
+    held = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    held[0, 0, 2, 2, 2] = True
+    made[0, 0, 5, 5, 5] = 3.0  # an offset of nothing
+    assert float(attribute_error(made, truth, held)) == 0
+    made[0, 0, 2, 2, 2] = 1.0
+    assert float(attribute_error(made, truth, held)) == pytest.approx(1 / 13)
+    made[0, LOGIT, 5, 5, 5] = 2.0
+    assert float(attribute_error(made, truth, held)) == pytest.approx(1 / 13 + 0.1 * 4 / 511)
+
+
+def test_pictures_tell_volumes_apart(volumes):
+    batch = batches_of(volumes, replace(ATTRIBUTES, objects=2))[0]
+    cameras, splats = around(batch, ATTRIBUTES), splats_of(batch.volumes)
+    assert cameras.shape == (2, ATTRIBUTES.views)
+    assert float(picture_error(splats, splats, cameras, 0.2)) == pytest.approx(0, abs=1e-6)
+    assert float(picture_error(splats_of(batch.volumes.flip(0)), splats, cameras, 0.2)) > 0.01
+
+
+KINDS = [
+    (FIELD, 0.5),
+    (replace(FIELD, kind="x0", weight="min_snr"), 0.5),
+    (replace(FIELD, kind="flow", weight="velocity"), 0.7),
+    (ATTRIBUTES, 0.8),
+    (replace(ATTRIBUTES, kind="v"), 0.8),
+    (replace(ATTRIBUTES, kind="flow", weight="velocity", render=0.0), 0.8),
+]
+
+
+@pytest.mark.parametrize(("settings", "share"), KINDS)
+def test_every_kind_learns(volumes, settings, share, tmp_path):
+    module, first = trained(volumes, replace(settings, steps=1), tmp_path / "a")
+    _, later = trained(volumes, replace(settings, steps=80, rate=3e-2, average=0.9, check=80), tmp_path / "b")
+    name = "check/error" if isinstance(settings, FieldSettings) else "check/volume"
+    assert later[name] < share * first[name]
+    assert module.network.kind == settings.kind
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(volumes, tmp_path):
+    settings = replace(FIELD, rate=0.02, check=100)
+    whole, _ = trained(volumes, settings, tmp_path / "whole", precision="32-true")
+    trained(volumes, settings, tmp_path / "cut", steps=4, precision="32-true")
+    second, _ = trained(volumes, settings, tmp_path / "cut", precision="32-true")
+    for one, other in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_previews_show_both(volumes, tmp_path):
+    trained(volumes, ATTRIBUTES, tmp_path)
+    assert len(list((tmp_path / "previews").glob("step-*.png"))) == 2
+
+
+def test_checkpointing_changes_no_gradient(volumes):
+    batch, found = batches_of(volumes, FIELD)[0], []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        module = FieldTraining(replace(FIELD, checkpointing=checkpointing), statistics(volumes)[0])
+        torch.nn.init.normal_(module.network.leave.weight, std=0.1)
+        module.log = lambda *_, **__: None
+        module.training_step(batch, 0).backward()
+        found.append(torch.cat([p.grad.flatten() for p in module.network.parameters()]))
+    assert float(found[0].abs().max()) > 0
+    assert torch.allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["field", "attributes"])
+@pytest.mark.parametrize("name", ["draft", "standard", "full"])
+def test_every_preset_takes_two_steps(volumes, tmp_path, kind, name):
+    base = FieldSettings() if kind == "field" else AttributeSettings()
+    settings = override(base, read_preset(f"train/gvgen-{kind}", name), name)
+    with torch.device("meta"):  # its true size, without its memory
+        count = sum(p.numel() for p in VolumeNetwork(settings.network, 1, 1 if kind == "field" else 13).parameters())
+    low, high = {"draft": (3e5, 1e6), "standard": (3e6, 8e6), "full": (7e8, 1.3e9)}[name]
+    assert low < count < high
+    widths = tuple(16 * (i + 1) for i in range(len(settings.network.channels)))[:2]
+    narrow = replace(settings.network, size=8, patch=1, channels=widths, attention=1, head=8, groups=8, text=6)
+    small = replace(settings, network=narrow, steps=2, objects=2, holdout=2, check=2, **({"pixels": 16} if kind == "attributes" else {}))
+    module, figures = trained(volumes, small, tmp_path)
+    assert int(module.average.steps) == 2
+    assert figures
+
+
+def test_what_does_not_fit_is_told(volumes):
+    with pytest.raises(BadInput, match=r"has volumes of 8 nodes and the network takes 16; say --network.size 8"):
+        VolumeData(volumes, replace(FIELD, network=replace(NET, size=16)), lambda: words)
+    with pytest.raises(UsageError, match="8 training objects and a hold-out of 8 leave nothing; lower --holdout"):
+        VolumeData(volumes, replace(FIELD, holdout=8), lambda: words)
+    with pytest.raises(UsageError, match="volume and render are both 0"):
+        replace(ATTRIBUTES, volume=0.0, render=0.0)
