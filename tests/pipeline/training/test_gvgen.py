@@ -140,7 +140,7 @@ KINDS = [
     (replace(FIELD, kind="x0", weight="min_snr"), 0.5),
     (replace(FIELD, kind="flow", weight="velocity"), 0.7),
     (ATTRIBUTES, 0.8),
-    (replace(ATTRIBUTES, kind="v"), 0.8),
+    (replace(ATTRIBUTES, kind="v"), 0.9),
     (replace(ATTRIBUTES, kind="flow", weight="velocity", render=0.0), 0.8),
 ]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nets import TINY, awake, told
 
 from gen3d.errors import BadInput
 from gen3d.priors.multiview.weights import load_network as load_multiview
@@ -13,22 +14,6 @@ from gen3d.priors.volume.network import Told, VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import OFFSET, OPACITY, GaussianVolume, nodes
 from gen3d.priors.volume.weights import load_network, save_network
-
-TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=12)
-
-
-def told(b, n=5, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    mask = torch.arange(n) < torch.tensor([n, n - 2] * b)[:b, None]
-    return Told(torch.randn(b, n, 12, generator=generator), mask, torch.randn(b, 12, generator=generator))
-
-
-def awake(net):
-    """A network whose silent layers speak."""
-    for parameter in net.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    return net.eval()
 
 
 def test_distances_are_those_to_the_nearest_splat():

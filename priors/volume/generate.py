@@ -1,0 +1,124 @@
+"""From sentences to splats: a distance field by diffusion, then the attributes of the splats in it (GVGEN, 2403.12957)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gen3d.priors.samplers.driver import Noise, Probe, sample
+from gen3d.priors.samplers.grids import Grid, angular
+from gen3d.priors.samplers.guidance import CFG
+from gen3d.priors.samplers.paths import Cosine
+from gen3d.priors.samplers.predictions import Denoiser, Network
+from gen3d.priors.samplers.solvers.momentum import Momentum
+from gen3d.priors.samplers.starts import from_noise
+from gen3d.priors.samplers.stepping import Solver
+from gen3d.priors.text import Encoder
+from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
+from gen3d.priors.volume.volume import GENERATED, GaussianVolume
+
+Guide = Callable[[Denoiser], Denoiser]
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """The two networks and what reads sentences for them.
+
+    Attributes:
+        field: noise to distance fields.
+        attributes: fields to attributes.
+        encoder: of sentences, the one that they were trained with.
+    """
+
+    field: VolumeNetwork
+    attributes: VolumeNetwork
+    encoder: Encoder
+
+    def told(self, sentences: Sequence[str]) -> Told:
+        """What the networks are told by sentences."""
+        found, device = self.encoder(sentences), self.field.mean.device
+        return Told(found.tokens, found.mask, found.pooled).to(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How volumes are sampled.
+
+    Attributes:
+        steps: evaluations of the network, of the attributes' as well where they are sampled.
+        solver: `Momentum` of order two by velocity by default.
+        grid: on any path; `angular` on the cosine path by default.
+        guidance: what the sentence changes counts so many times; 1 leaves the network alone.
+    """
+
+    steps: int = 12
+    solver: Solver | None = None
+    grid: Grid | None = None
+    guidance: float = 3.0
+
+    def run(self, denoiser: Denoiser, noise: Tensor, told: Told | None, source: Noise | None, probes: Sequence[Probe]) -> Tensor:
+        """The clean data at the end."""
+        grid = self.grid or angular(Cosine(), self.steps)
+        guided = denoiser if self.guidance == 1 or told is None else CFG(denoiser, self.guidance)
+        solver = self.solver or Momentum(2.0, coordinate="velocity")
+        return sample(guided, solver, grid, from_noise(grid, noise), told, probes=probes, noise=source).prediction.x0
+
+
+def generate(
+    model: TextModel, told: Told | None, noise: Noise, count: int, sampling: Sampling, *, probes: Sequence[Probe] = ()
+) -> GaussianVolume:
+    """Volumes of objects that sentences name.
+
+    Args:
+        model: its networks are on one device.
+        told: of each object; None names nothing.
+        noise: source of normal numbers; `per_sample` makes an object independent of its batch.
+        count: of objects.
+        sampling: how.
+        probes: called at every evaluation for the field.
+    """
+    size, place = model.field.settings.size, model.field.mean
+    start = noise((count, 1, size, size, size)).to(place)
+    field = sample_field(model.field, told, start, sampling, noise, probes)
+    return attributes_of(model.attributes, field, told, noise, sampling)
+
+
+def sample_field(
+    network: VolumeNetwork,
+    told: Told | None,
+    start: Float[Tensor, "b 1 n n n"],
+    sampling: Sampling,
+    noise: Noise | None = None,
+    probes: Sequence[Probe] = (),
+) -> Float[Tensor, "b 1 n n n"]:
+    """Distance fields in [-1, 1].
+
+    Args:
+        network: of fields.
+        told: of each object.
+        start: normal numbers.
+        sampling: how.
+        noise: of solvers that add some.
+        probes: called at every evaluation.
+    """
+    denoiser = Network(network, network.path, network.kind)  # type: ignore[arg-type]  # not none: fields are made of noise
+    return network.statistics.restore(sampling.run(denoiser, start, told, noise, probes)).clamp(-1, 1)
+
+
+def attributes_of(
+    network: VolumeNetwork, field: Float[Tensor, "b 1 n n n"], told: Told | None, noise: Noise, sampling: Sampling
+) -> GaussianVolume:
+    """The splats of fields: the mean of what they can be, or a sample where the network has learned to sample."""
+    if network.kind == NONE:
+        normal = network(field, None, told)
+    else:
+
+        def beside(x: Tensor, times: Tensor, condition: Any) -> Tensor:
+            return network(torch.cat([field, x], 1), times, condition)
+
+        denoiser = Network(beside, network.path, network.kind)  # type: ignore[arg-type]  # not none
+        normal = sampling.run(denoiser, noise((len(field), GENERATED, *field.shape[2:])).to(field), told, noise, ())
+    return GaussianVolume.of_generated(network.statistics.restore(normal))

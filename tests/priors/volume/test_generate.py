@@ -1,0 +1,69 @@
+"""From sentences to volumes, with networks that have learned nothing but what is normal."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from nets import TINY, awake, told
+
+from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.samplers.solvers.exponential import DDIM
+from gen3d.priors.text import Encoded
+from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, generate, sample_field
+from gen3d.priors.volume.network import VolumeNetwork
+
+
+def model(kind="none"):
+    torch.manual_seed(0)
+    field, attributes = VolumeNetwork(TINY, 1, 1, "v"), VolumeNetwork(TINY, 1 if kind == "none" else 14, 13, kind)
+    for net in (field, attributes):
+        awake(net)
+        net.std.fill_(0.5)
+    attributes.mean.copy_(torch.tensor([*(0.0,) * 6, *(-4.0,) * 3, *(0.0,) * 4]))
+
+    def words(sentences):
+        part = told(2)
+        numbers = [len(each) % 2 for each in sentences]
+        return Encoded(part.tokens[numbers], part.mask[numbers], part.pooled[numbers])
+
+    return TextModel(field, attributes, words)
+
+
+@pytest.mark.parametrize("kind", ["none", "v", "flow"])
+@torch.no_grad()
+def test_volumes_follow_seeds_and_sentences_alone(kind):
+    made, sampling = model(kind), Sampling(steps=3)
+
+    def values(sentences, seeds):
+        return generate(made, made.told(sentences), per_sample(seeds), len(seeds), sampling).values
+
+    both = values(["a", "bb"], [1, 2])
+    assert both.shape == (2, 14, 8, 8, 8)
+    assert torch.allclose(values(["bb"], [2])[0], both[1], atol=1e-4)
+    assert not torch.allclose(values(["bb"], [3])[0], both[1], atol=1e-2)
+    assert not torch.allclose(values(["a"], [2])[0], both[1], atol=1e-2)
+
+
+@torch.no_grad()
+def test_guidance_and_solvers_count():
+    net, start = model().field, torch.randn(1, 1, 8, 8, 8)
+    one = told(1)
+    plain, guided = (sample_field(net, one, start, Sampling(steps=3, guidance=scale)) for scale in (1.0, 5.0))
+    assert not torch.allclose(plain, guided)
+    assert not torch.allclose(plain, sample_field(net, one, start, Sampling(steps=3, guidance=1.0, solver=DDIM())))
+    nothing = [sample_field(net, None, start, Sampling(steps=3, guidance=scale)) for scale in (1.0, 5.0)]
+    assert torch.equal(*nothing)
+    assert float(plain.abs().max()) <= 1
+
+
+@torch.no_grad()
+def test_means_need_no_noise_and_samples_do():
+    field = torch.rand(1, 1, 8, 8, 8)
+    for kind, same in (("none", True), ("v", False)):
+        found = [attributes_of(model(kind).attributes, field, told(1), per_sample([seed]), Sampling(steps=2)).values for seed in (0, 1)]
+        assert torch.allclose(*found) is same
+
+
+def test_what_is_sampled_is_told_by_the_kind():
+    with pytest.raises(ValueError, match="the kind of prediction is 'eps'; choose one of x0, v, flow, none"):
+        VolumeNetwork(replace(TINY, text=3), 1, 1, "eps")
