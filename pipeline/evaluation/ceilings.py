@@ -10,12 +10,12 @@ from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question
 from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.initial import initial_gaussians
 from gen3d.pipeline.fitting.machine import Machine
+from gen3d.pipeline.fitting.object_views import photos_of
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings
 from gen3d.pipeline.fitting.views import Photo
-from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.progress import Silent
-from gen3d.pipeline.scenes.scene import Scene, View
+from gen3d.pipeline.scenes.scene import Scene
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
 
@@ -59,10 +59,7 @@ def build_four_views(bench: Bench) -> Fitted:
 
 def fit_views(views: ObjectViews, machine: Machine, seed: int) -> Gaussians:
     """Splats that look like an object in its views `[v]`, on the CPU."""
-    photos = tuple(
-        View(f"{number}.png", to_uint8(views.rgb[number]), to_uint8(views.alpha[number]), None, views.cameras.select([number]))
-        for number in range(len(views.rgb))
-    )
+    photos = photos_of(views)
     larger = max(1.0, views.rgb.shape[1] / SIDE)
     densify = DensifySettings(cap=round(CAP * larger))
     settings = FittingSettings(

@@ -143,6 +143,8 @@ class GaussianFitting(pl.LightningModule):
             total = total + self.settings.opacity_regularizer * splats.opacities.mean()
         if self.settings.scale_regularizer:
             total = total + self.settings.scale_regularizer * splats.scales.mean() / self.extent
+        if (penalty := self.densification.penalty(splats)) is not None:
+            total = total + penalty
         return total
 
     def _background(self, step: int, slot: int) -> Float[Tensor, " 3"]:
@@ -182,6 +184,7 @@ class GaussianFitting(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the strategy has observed, in all processes together."""
         state = {name: tensor.to(self.device) for name, tensor in self.densification.state().items()}
+        checkpoint["densification_kept"] = self.densification.kept()
         checkpoint["densification"] = dict(zip(state, sum_over_processes(*state.values()), strict=True)) if state else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -190,6 +193,7 @@ class GaussianFitting(pl.LightningModule):
         if process_rank() > 0:
             state = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
         self.densification.load_state(state)
+        self.densification.load_kept(checkpoint.get("densification_kept", {}))
 
 
 class _Ticks:

@@ -45,7 +45,7 @@ class DensifySettings:
     """How the number of splats grows.
 
     Attributes:
-        strategy: default (clone, split, prune) or mcmc (relocate and add).
+        strategy: default (clone, split, prune), mcmc (relocate and add) or pool (one splat at most for each node of a grid).
         cap: the count that is not exceeded.
         grow_gradient: default strategy: splats whose mean screen gradient (in half image sizes) exceeds this grow, 2e-4 in
             Kerbl et al. 2023, or 8e-4 with `absgrad`; 0 draws as many as a straight line to the cap asks for, with probability by gradient.
@@ -57,6 +57,7 @@ class DensifySettings:
         every: steps between two changes; short fits change at least a dozen times while they grow.
         prune_opacity: splats fainter than this are removed or relocated.
         noise: MCMC only: rate of the position noise.
+        nodes: pool only: nodes along a side of the grid, whose splats a fit begins with.
     """
 
     strategy: str = "default"
@@ -70,11 +71,12 @@ class DensifySettings:
     every: int = 100
     prune_opacity: float = 5e-3
     noise: float = 5e5
+    nodes: int = 32
 
     def __post_init__(self) -> None:
-        check_choices(self, strategy=("default", "mcmc"))
+        check_choices(self, strategy=("default", "mcmc", "pool"))
         check_ranges(self, cap=COUNT, every=COUNT, reset_every=NOT_NEGATIVE, grow_gradient=NOT_NEGATIVE, noise=NOT_NEGATIVE)
-        check_ranges(self, start=FRACTION, stop=FRACTION, prune_stop=FRACTION, prune_opacity=(1e-6, 0.5))
+        check_ranges(self, nodes=(2, 128), start=FRACTION, stop=FRACTION, prune_stop=FRACTION, prune_opacity=(1e-6, 0.5))
 
 
 @dataclass(frozen=True)

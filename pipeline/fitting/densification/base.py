@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gen3d.pipeline.fitting.schedule import Schedule, mix_seed
-from gen3d.renderers.gaussians import GaussianParameters
+from gen3d.renderers.gaussians import GaussianParameters, Gaussians
 
 
 class Densification(ABC):
@@ -45,6 +45,17 @@ class Densification(ABC):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from `state`."""
+
+    def kept(self) -> dict[str, Tensor]:
+        """What else a checkpoint must hold; the same in every process."""
+        return {}
+
+    def load_kept(self, kept: dict[str, Tensor]) -> None:
+        """Continue with `kept`."""
+
+    def penalty(self, splats: Gaussians) -> Float[Tensor, ""] | None:
+        """What is added to the loss of every step; None for nothing."""
+        return None
 
     def generator(self, step: int, device: torch.device) -> torch.Generator:
         """Randomness for the change after `step`; processes on one kind of device draw the same."""

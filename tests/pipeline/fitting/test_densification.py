@@ -7,6 +7,7 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.fitting.densification import STRATEGIES, make_densification
 from gen3d.pipeline.fitting.densification.default import draw, grow, reset_opacities
 from gen3d.pipeline.fitting.densification.mcmc import add, relocate, shake, shared_opacity_and_scale
+from gen3d.pipeline.fitting.densification.pool import settle
 from gen3d.pipeline.fitting.optimizer import make_optimizer
 from gen3d.pipeline.fitting.schedule import Schedule
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings, RateSettings
@@ -182,15 +183,108 @@ def test_mcmc_grows_by_a_twentieth_or_as_fast_as_the_cap_needs():
 def test_the_same_seed_makes_the_same_change(name):
     results = []
     for _ in range(2):
-        splats, optimizer = make_splats()
-        densification = strategy(name, cap=14)
-        densification.observe(torch.arange(20.0).view(10, 2), torch.ones(10, 2, dtype=torch.int32))
+        splats, optimizer = make_splats(count=8)
+        densification = strategy(name, cap=14, nodes=2)
+        densification.observe(torch.arange(16.0).view(8, 2), torch.ones(8, 2, dtype=torch.int32))
         densification.after_step(4, splats, optimizer)
         results.append(splats.means.data.clone())
     assert torch.equal(*results)
 
 
 def test_unknown_strategy():
-    with pytest.raises(UsageError, match="default, mcmc"):
+    with pytest.raises(UsageError, match="default, mcmc, pool"):
         DensifySettings(strategy="magic")
-    assert set(STRATEGIES) == {"default", "mcmc"}
+    assert set(STRATEGIES) == {"default", "mcmc", "pool"}
+
+
+class TestPool:
+    SIZE = 5  # nodes along a side: cells of a quarter
+
+    def node(self, x, y, z):
+        return (x * self.SIZE + y) * self.SIZE + z
+
+    def free(self, *nodes):
+        mask = torch.zeros(self.SIZE**3, dtype=torch.bool)
+        mask[[self.node(*each) for each in nodes]] = True
+        return mask
+
+    def test_places_get_the_nearest_free_node_within_reach(self):
+        free = self.free((2, 2, 2), (3, 2, 2), (0, 0, 0))
+        places = torch.tensor([[0.01, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, 0.49, 0.0], [-0.5, -0.5, -0.5], [9.0, 9.0, 9.0]])
+        found = settle(places, free, self.SIZE)
+        assert found.tolist() == [self.node(2, 2, 2), self.node(3, 2, 2), -1, self.node(0, 0, 0), -1]
+
+    def test_reach_is_a_cell_and_a_half_along_each_axis(self):
+        free = self.free((2, 2, 2))
+        inside, outside = torch.tensor([[0.37, -0.37, 0.37]]), torch.tensor([[0.38, 0.0, 0.0]])
+        assert settle(inside, free, self.SIZE).tolist() == [self.node(2, 2, 2)]
+        assert settle(outside, free, self.SIZE).tolist() == [-1]
+
+    def test_the_nearest_of_several_gets_a_node(self):
+        places = torch.tensor([[0.1, 0.0, 0.0], [0.02, 0.0, 0.0], [-0.05, 0.0, 0.0]])
+        assert settle(places, self.free((2, 2, 2)), self.SIZE).tolist() == [-1, self.node(2, 2, 2), -1]
+        assert settle(places[:0], self.free(), self.SIZE).tolist() == []
+
+    def test_it_finds_what_a_search_over_all_nodes_finds(self):
+        generator = torch.Generator().manual_seed(0)
+        size = 8
+        free, places = torch.rand(size**3, generator=generator) < 0.3, torch.rand(200, 3, generator=generator) - 0.5
+        axes = torch.stack(torch.meshgrid(*(torch.arange(size),) * 3, indexing="ij"), -1).flatten(0, 2) / (size - 1) - 0.5
+        off = places[:, None] - axes
+        distance = off.square().sum(-1).masked_fill(~free | (off.abs().amax(-1) > 1.5 / (size - 1)), math.inf)
+        found = settle(places, free, size)
+        nearest, best = distance.min(1)
+        assert all(int(found[i]) in (-1, int(best[i])) for i in range(200) if nearest[i] < math.inf)
+        for node in found[found >= 0].unique():
+            wanting = (best == node) & nearest.isfinite()
+            assert int((found == node).sum()) == 1
+            assert nearest[found == node] == nearest[wanting].min()
+        assert {int(each) for each in best[nearest.isfinite()]} == {int(each) for each in found[found >= 0]}
+
+    def make(self, steps=10, **densify):
+        settings = DensifySettings(
+            strategy="pool", nodes=self.SIZE, every=1, start=0, stop=0.5, prune_stop=0.5, grow_gradient=1.0, **densify
+        )
+        pool = make_densification(Schedule(FittingSettings(densify=settings), steps=steps, initial_count=125), extent=10.0, seed=0)
+        splats, optimizer = make_splats(self.SIZE**3, scale=0.05)
+        splats.means.data = pool._places(pool.homes, splats.means.data)
+        return pool, splats, optimizer
+
+    def test_faint_splats_give_their_node_back_and_others_move_in(self):
+        pool, splats, optimizer = self.make()
+        splats.logit_opacities.data[:60] = -9.0
+        pool.total, pool.views = torch.zeros(125), torch.ones(125)
+        pool.total[60:] = 5.0
+        pool.after_step(0, splats, optimizer)
+        assert consistent(splats, optimizer)
+        assert splats.count == len(pool.homes) == len(pool.homes.unique())
+        assert set(range(60, 100)) <= set(pool.homes.tolist())
+        moved_in = splats.count - 65
+        assert 20 < moved_in <= 60
+        off = (splats.means.data - pool._places(pool.homes, splats.means.data)).abs()
+        assert float(off.max()) <= 1.5 * pool.cell + 1e-6
+        assert float(pool.penalty(splats.activated())) == 0
+        splats.means.data[0] += 1.0
+        assert float(pool.penalty(splats.activated()).detach()) == pytest.approx(
+            20 * (3 * (1 - 1.5 * pool.cell)) / (3 * splats.count), rel=1e-4
+        )
+
+    def test_in_the_end_every_node_has_a_splat(self):
+        pool, splats, optimizer = self.make()
+        splats.logit_opacities.data[:60] = -9.0
+        marks = splats.sh0.data[60:].clone()
+        for step in range(5):
+            pool.after_step(step, splats, optimizer)
+        assert consistent(splats, optimizer)
+        assert pool.homes.tolist() == list(range(125))
+        assert torch.equal(splats.sh0.data[60:], marks)
+        assert torch.allclose(splats.logit_opacities.data[:60].sigmoid(), torch.full((60,), 1e-4))
+        assert torch.allclose(splats.means.data[:60], pool._places(torch.arange(60), splats.means.data))
+
+    def test_a_checkpoint_keeps_the_nodes(self):
+        pool, splats, optimizer = self.make()
+        splats.logit_opacities.data[:60] = -9.0
+        pool.after_step(0, splats, optimizer)
+        again, _, _ = self.make()
+        again.load_kept(pool.kept())
+        assert torch.equal(again.homes, pool.homes)

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.volumes.fit_set import fit_volumes, quality
 from gen3d.pipeline.volumes.packing import pack, unpack
+from gen3d.pipeline.volumes.pool_fit import pool_settings, pool_volume
 from gen3d.pipeline.volumes.refine import refined
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import FILLED, SurfacePoints, framed, surface_points, surface_volume
@@ -123,3 +125,13 @@ def test_damaged_volumes_are_told(fitted, rendered, tmp_path):
         VolumeSet(folder)
     with pytest.raises(BadInput, match="holds no volumes"):
         VolumeSet(tmp_path)
+
+
+def test_a_volume_is_fitted_from_nothing(ball):
+    views, _, _, _ = framed(ball, surface_points(ball))
+    settings = pool_settings(8, 400)
+    made = pool_volume(views, settings, Machine("cpu", 1, "auto"))
+    assert quality(made, views) > 24
+    plain = pool_volume(views, pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
+    assert float(plain.values[OFFSET].abs().max()) == 0
+    assert float(made.values[OFFSET].abs().max()) > 0.01
