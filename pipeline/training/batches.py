@@ -111,7 +111,7 @@ class StepBatches(Dataset[ObjectBatch]):
         colors = torch.randperm(3, generator=generator)
         if not self._settings.pretrained:  # captions name colours
             pictures = pictures[:, colors]
-        known = given_views(taken, generator) if joint else torch.ones(1, dtype=torch.bool)
+        known = given_views(taken, self._settings.given, generator) if joint else torch.ones(1, dtype=torch.bool)
         noise = torch.randn(taken, *pictures.shape[1:], generator=generator)
         objects, place = self._objects[number]
         caption = "" if torch.rand((), generator=generator) < self._settings.untold else objects.records[place].caption

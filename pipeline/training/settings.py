@@ -8,7 +8,6 @@ from gen3d.ranges import check_choices, check_ranges
 
 LOSSES = ("log", "square")
 OPTIMIZERS = ("adamw", "muon")
-MOST_VIEWS = 4  # of an object: GIVEN of viewpoints.py says how often which are given
 WEIGHTS = ("uniform", "snr", "min_snr", "velocity", "v")
 
 
@@ -59,6 +58,7 @@ class DsplatsSettings(TrainingSettings):
         objects: of a step in which one given view is reconstructed, over all devices.
         joint_objects: of a step with noised views, over all devices.
         views: of an object in a step with noised views.
+        given: how often none, one, ... and all of these views are given in such a step; the others are noised.
         targets: further views that the splats are compared with.
         joint: share of the steps that have noised views, once they begin.
         warmup: share of all steps before noised views begin.
@@ -81,6 +81,7 @@ class DsplatsSettings(TrainingSettings):
     objects: int = 24
     joint_objects: int = 8
     views: int = 4
+    given: tuple[float, ...] = (0.1, 0.6, 0.1, 0.05, 0.15)
     targets: int = 3
     joint: float = 0.4
     warmup: float = 0.3
@@ -98,8 +99,12 @@ class DsplatsSettings(TrainingSettings):
         super().__post_init__()
         check_choices(self, weight=WEIGHTS, loss=LOSSES)
         shares = dict.fromkeys(("joint", "warmup", "perceptual_below", "untold", "adopted"), (0.0, 1.0))
-        check_ranges(self, objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, MOST_VIEWS), targets=(1, 64), **shares)
+        check_ranges(self, objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
         check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100), latent=(0, 100))
+        object.__setattr__(self, "given", tuple(float(each) for each in self.given))  # files hold lists
+        if len(self.given) != self.views + 1 or min(self.given) < 0 or not sum(self.given):
+            told = ", ".join(f"{each:g}" for each in self.given)
+            raise UsageError(f"given is {told}; give {self.views + 1} chances, for none to all of the {self.views} views")
         if not self.pretrained and (self.network.latents or self.latent):
             raise UsageError("latents are those of a pretrained autoencoder; say whose with --pretrained")
         if self.optimizer == "muon" and self.adopted != 1:

@@ -1,5 +1,6 @@
 """Which views of an object training takes, which of them are given, and the world turned and mirrored to suit."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,6 @@ from gen3d.pipeline.objects.views import RING
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.frames import rigid
 
-GIVEN = (0.1, 0.6, 0.1, 0.05, 0.15)  # how often none, one, ... of four views are given in a step with noised views
 FRONT = 0.4  # how often the reference is the object's front, as in most pictures
 RING_FIRST = 0.4  # how often another one of the views around the object; else any view
 AROUND = 0.7  # how often the others stand evenly around it
@@ -37,10 +37,9 @@ def choose_views(count: int, taken: int, targets: int, generator: torch.Generato
     return (chosen + rest)[: taken + targets]
 
 
-def given_views(taken: int, generator: torch.Generator) -> Bool[Tensor, " n"]:
-    """Which views are given: the first ones, as many as chance says."""
-    chances = torch.tensor(GIVEN[: taken + 1])
-    count = int(torch.multinomial(chances, 1, generator=generator))
+def given_views(taken: int, chances: Sequence[float], generator: torch.Generator) -> Bool[Tensor, " n"]:
+    """Which views are given: the first ones; none, one, ... of them as often as the chances say."""
+    count = int(torch.multinomial(torch.tensor(chances), 1, generator=generator))
     return torch.arange(taken) < count
 
 

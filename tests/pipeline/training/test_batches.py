@@ -95,9 +95,15 @@ def test_views_are_chosen_once_and_around():
 
 def test_any_number_of_views_is_given():
     generator = torch.Generator().manual_seed(0)
-    counts = [int(given_views(4, generator).sum()) for _ in range(500)]
-    assert set(counts) == {0, 1, 2, 3, 4}
+    counts = [int(given_views(4, (0.1, 0.6, 0.0, 0.1, 0.2), generator).sum()) for _ in range(500)]
+    assert set(counts) == {0, 1, 3, 4}
     assert 0.5 < counts.count(1) / 500 < 0.7
+
+
+@pytest.mark.parametrize("given", [(0.5, 0.5), (0.0,) * 5, (1, 1, 1, 1, -1)])
+def test_chances_that_cannot_be_are_told(tiny, given):
+    with pytest.raises(UsageError, match="give 5 chances, for none to all of the 4 views"):
+        replace(tiny, given=given)
 
 
 def test_rare_tiers_come_more_often():
