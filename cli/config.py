@@ -14,6 +14,7 @@ from gen3d.pipeline.configuration import as_yaml, flatten, override, preset_name
 # The settings of each verb that has presets.
 SETTINGS = {
     "photos": ("gen3d.pipeline.stages.settings", "PhotosSettings"),
+    "text": ("gen3d.pipeline.stages.settings", "TextSettings"),
     "image": ("gen3d.pipeline.stages.settings", "ImageSettings"),
     "train/dsplats": ("gen3d.pipeline.training.settings", "DsplatsSettings"),
     "train/gvgen-field": ("gen3d.pipeline.training.volume_settings", "FieldSettings"),

@@ -20,6 +20,7 @@ from gen3d.pipeline.configuration import as_yaml, did_you_mean
 # Each verb is a module with `configure(parser)` and `execute(options) -> Report`; it imports heavy packages in `execute`.
 # Its `SMALLER`, if it has one, are the flags that lower its memory.
 VERBS: dict[str, tuple[str, str]] = {
+    "text": ("gen3d.cli.text", "a sentence becomes splats and a mesh"),
     "image": ("gen3d.cli.image", "a picture of an object becomes splats and a mesh"),
     "photos": ("gen3d.cli.photos", "a folder of photos with cameras becomes splats"),
     "resume": ("gen3d.cli.resume", "continue a run that was cut off"),

@@ -15,6 +15,7 @@ SMALLER = f"a new run with {photos.SMALLER}"
 RESUME = {
     "image": ("gen3d.pipeline.stages.image", "resume_image"),
     "photos": ("gen3d.pipeline.stages.photos", "resume_photos"),
+    "text": ("gen3d.pipeline.stages.text", "resume_text"),
 }
 
 

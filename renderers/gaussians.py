@@ -70,6 +70,10 @@ class Gaussians:
         """The same splats outside the autograd graph."""
         return replace(self, **{f.name: getattr(self, f.name).detach() for f in fields(self)})
 
+    def unbatched(self) -> Self:
+        """The splats of the only scene of a batch `[1, n]`."""
+        return replace(self, **{f.name: getattr(self, f.name).squeeze(0) for f in fields(self)})
+
     def select(self, index: Tensor) -> Self:
         """Splats by boolean mask or integer index `[m]` along the count axis."""
         axis = len(self.batch_shape)

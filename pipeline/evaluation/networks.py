@@ -13,8 +13,8 @@ from gen3d.pipeline.objects.views import DISTANCE, FOV, ObjectViews
 from gen3d.priors.multiview.generate import GivenViews, around, generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.shipped import shipped_model
-from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gen3d.errors import UsageError
-from gen3d.priors.multiview.solvers import SOLVERS
+from gen3d.priors.samplers.named import SOLVERS
 from gen3d.ranges import check_choices, check_ranges
 
 PROTOCOLS = ("objects-v1", "nano")

@@ -21,8 +21,8 @@ from gen3d.priors.matting import Matting
 from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance, draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews, beside, generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
-from gen3d.priors.multiview.solvers import solver_and_grid
 from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.priors.samplers.paths import Cosine
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.renderers.cameras import Cameras
@@ -90,7 +90,7 @@ class Generate:
             .mean()
         )
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
-        return replace(state, samples=tuple(unbatched(samples[i]).to("cpu") for i in order))
+        return replace(state, samples=tuple(samples[i].unbatched().to("cpu") for i in order))
 
     def _sampled(self, given: GivenViews, progress: Progress) -> tuple[list[Gaussians], list[list[float]]]:
         """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the pictures."""
@@ -155,11 +155,6 @@ def farthest(azimuths: Sequence[float], count: int) -> list[float]:
         taken = [*azimuths, *found]
         found.append(max(places, key=lambda place: min(abs((place - each + 180) % 360 - 180) for each in taken)))
     return sorted(found)
-
-
-def unbatched(splats: Gaussians) -> Gaussians:
-    """The splats of the only object."""
-    return Gaussians(splats.means[0], splats.scales[0], splats.quats[0], splats.opacities[0], splats.sh[0])
 
 
 def _mask(path: Path) -> Tensor:

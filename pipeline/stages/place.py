@@ -31,7 +31,7 @@ class Place:
 
 
 class ShowSplats:
-    """previews/contact_sheet.png: the picture, its mask and four views of every sample."""
+    """previews/contact_sheet.png: the picture and its mask, where there is one, and four views of every sample."""
 
     name = "preview"
 
@@ -42,16 +42,11 @@ class ShowSplats:
     def run(self, state: ImageState, progress: Progress) -> ImageState:
         """Draw them."""
         cameras = object_cameras([0.0, 90.0, 180.0, 270.0], [20.0] * 4, self.size, distance=2.0, fov=40.0)
-        first = state.ready[0]
-        picture, mask = first.detail, first.detail_alpha[..., None].expand(-1, -1, 3)
-        rows = []
-        for splats in state.samples:
-            rows += [
-                _enlarged(picture, self.size),
-                _enlarged(mask, self.size),
-                *draw(splats, cameras, backend=self.backend).rgb.clamp(0, 1),
-            ]
-        write_image(self.results.previews / "contact_sheet.png", contact_sheet(torch.stack(rows), 6))
+        first = state.prepared[:1]
+        seen = [_enlarged(part, self.size) for each in first for part in (each.detail, each.detail_alpha[..., None].expand(-1, -1, 3))]
+        rows = [[*seen, *draw(splats, cameras, backend=self.backend).rgb.clamp(0, 1)] for splats in state.samples]
+        sheet = contact_sheet(torch.stack([picture for row in rows for picture in row]), len(rows[0]))
+        write_image(self.results.previews / "contact_sheet.png", sheet)
         return state
 
 

@@ -1,12 +1,13 @@
 """The settings of whole jobs. Standard library only: the command line imports this."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.scenes.settings import SceneSettings
-from gen3d.priors.multiview.solvers import SOLVERS
+from gen3d.priors.samplers.named import SOLVERS
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 
 MOST_PICTURES = 4  # that networks are trained with
@@ -54,6 +55,42 @@ class ImageSettings:
         if not 1 <= len(self.azimuth) <= MOST_PICTURES or len({each % 360 for each in self.azimuth}) < len(self.azimuth):
             told = ", ".join(f"{each:g}" for each in self.azimuth)
             raise UsageError(f"azimuth is [{told}]; give one for each picture, all different, at most {MOST_PICTURES}")
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """`gen3d text`: a sentence becomes splats.
+
+    Attributes:
+        prompt: what to make.
+        solver: of the samples: ghvb, ddim, dpm++2m or heun.
+        steps: evaluations of the network for a sample.
+        guidance: how much more than it would by itself the network follows the words; 1 leaves it alone and takes half the time.
+        seeds: samples, of which the best is kept.
+        seed: the only source of randomness.
+        field: a file that gen3d train gvgen-field wrote; the shipped one when empty.
+        attributes: a file that gen3d train gvgen-attributes wrote; the shipped one when empty.
+        device: auto, cpu or cuda.
+        backend: rasterizer: auto, gsplat, native or reference.
+        mesh: the textured mesh that is made of the result; method none makes none.
+    """
+
+    prompt: str = ""
+    solver: str = "ghvb"
+    steps: int = 12
+    guidance: float = 3.0
+    seeds: int = 1
+    seed: int = 0
+    field: str = ""
+    attributes: str = ""
+    device: str = "auto"
+    backend: str = "auto"
+    mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
+
+    def __post_init__(self) -> None:
+        check_choices(self, solver=SOLVERS)
+        check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
+        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), guidance=(0, 50))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The moving average of a network's weights."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class Average(nn.Module):
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.network: Any = copy.deepcopy(network).requires_grad_(False).eval()
         self._decay = decay
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

@@ -44,7 +44,7 @@ def train_gvgen(
     if len(folders) != 1:
         raise UsageError(f"there are {len(folders)} folders of volumes; give one")
     volumes = VolumeSet(folders[0])
-    data = VolumeData(volumes, settings, partial(load_encoder, settings.encoder), job.accumulate)
+    data = VolumeData(volumes, settings, partial(load_encoder, settings.network.encoder), job.accumulate)
     keep_settings(settings, job)
     pl.seed_everything(settings.seed, verbose=False)
     fields, attributes = statistics(data.training)

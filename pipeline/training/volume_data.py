@@ -51,6 +51,8 @@ class VolumeData(pl.LightningDataModule):
         """Encode what is told of the objects, once."""
         if not hasattr(self, "_sentences"):
             encoder = self.encoder()
+            if (width := getattr(encoder, "width", taken := self.settings.network.text)) != taken:
+                raise UsageError(f"the encoder gives tokens of {width} numbers and the network reads {taken}; say --network.text {width}")
             self._sentences: list[Sentences] = [encoded(part.records, encoder, self.settings) for part in (self.training, self.kept)]
 
     def train_dataloader(self) -> "DataLoader[VolumeBatch]":

@@ -14,7 +14,6 @@ class VolumeTrainingSettings(TrainingSettings):
 
     Attributes:
         network: its shapes; its size is that of the volumes.
-        encoder: of sentences: minilm, a hub's name or a folder.
         objects: of a step, over all devices.
         phrases: ways to ask for each object that are encoded once and for all.
         dropped: chance of each word of a name to be left out of a phrase.
@@ -23,7 +22,6 @@ class VolumeTrainingSettings(TrainingSettings):
     """
 
     network: VolumeNetworkSettings = field(default_factory=VolumeNetworkSettings)
-    encoder: str = "minilm"
     objects: int = 32
     phrases: int = 8
     dropped: float = 0.15

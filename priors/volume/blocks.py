@@ -57,8 +57,8 @@ class Attention(nn.Module):
         return mixed
 
     def _mixed(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        parts = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (query, keys, values))
-        return functional.scaled_dot_product_attention(*parts, attn_mask=mask).transpose(1, 2).flatten(2)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (query, keys, values))
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def waves(times: Float[Tensor, " b"], width: int) -> Float[Tensor, "b width"]:

@@ -20,6 +20,7 @@ class VolumeNetworkSettings:
         head: channels of an attention head.
         groups: of group normalisation; divides all channels.
         text: width of the tokens that are read.
+        encoder: that makes them of sentences: minilm, a hub's name or a folder.
     """
 
     size: int = 16
@@ -30,6 +31,7 @@ class VolumeNetworkSettings:
     head: int = 16
     groups: int = 16
     text: int = 384
+    encoder: str = "minilm"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists

@@ -1,4 +1,4 @@
-"""gen3d: photos become Gaussian splats.
+"""gen3d: sentences, pictures and photos become Gaussian splats.
 
 Importing this package costs nothing; each public name is imported when it is first used.
 """
@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Asset": "gen3d.pipeline.asset",
+    "image_to_3d": "gen3d.pipeline.stages.image",
     "photos_to_3d": "gen3d.pipeline.stages.photos",
+    "text_to_3d": "gen3d.pipeline.stages.text",
     "load": "gen3d.pipeline.asset",
 }
 
-__all__ = ["Asset", "__version__", "load", "photos_to_3d"]
+__all__ = ["Asset", "__version__", "image_to_3d", "load", "photos_to_3d", "text_to_3d"]
 
 
 def __getattr__(name: str) -> Any:

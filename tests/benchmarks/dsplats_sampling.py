@@ -22,8 +22,8 @@ from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.training.data import split_off
 from gen3d.priors.multiview.shipped import shipped_model
-from gen3d.priors.multiview.solvers import SOLVERS
 from gen3d.priors.perceptual import load_lpips
+from gen3d.priors.samplers.named import SOLVERS
 
 HIDDEN = slice(2, 5)  # of the seven views: 135, 180 and 225 degrees
 TRIES = 4

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gen3d.priors.multiview.solvers import SOLVERS, solver_and_grid
 from gen3d.priors.samplers.driver import per_sample, sample
+from gen3d.priors.samplers.named import SOLVERS, solver_and_grid
 from gen3d.priors.samplers.predictions import Prediction, implied_eps
 from gen3d.priors.samplers.starts import from_noise
 

@@ -1,4 +1,4 @@
-"""The solvers that views are sampled with, by name, and their grids for a number of evaluations. Standard library only at import."""
+"""Solvers by name, as the command line chooses them, and their grids for a number of evaluations. Standard library only at import."""
 
 from typing import TYPE_CHECKING
 

@@ -1,0 +1,36 @@
+"""`gen3d text`: a sentence becomes splats and a mesh."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from gen3d.cli.parser import Parser
+from gen3d.cli.report import Report
+from gen3d.cli.runs import recording, run_report
+from gen3d.errors import UsageError
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.settings import TextSettings
+
+SMALLER = "--seeds 1 or --mesh.method none"
+
+
+def configure(parser: Parser) -> None:
+    """Add the flags."""
+    parser.add_input("words", 'what to make, such as "a red barrel"', many=True)
+    parser.add_run()
+    parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
+    parser.add_settings(TextSettings, presets=True)
+
+
+def execute(options: SimpleNamespace) -> Report:
+    """Run the job."""
+    settings = replace(options.settings, prompt=" ".join(" ".join(options.words).split()))
+    if not settings.prompt:
+        raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
+    if options.no_mesh:
+        settings = replace(settings, mesh=replace(settings.mesh, method="none"))
+    from gen3d.pipeline.stages.text import text_to_3d
+
+    run = Run.create(options.out, "text", settings, overwrite=options.overwrite)
+    with recording(run, quiet=options.quiet) as progress:
+        text_to_3d(settings.prompt, settings, run, progress)
+    return run_report(run)

@@ -1,0 +1,110 @@
+"""`text_to_3d`: a sentence becomes splats."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from gen3d.errors import UsageError
+from gen3d.pipeline.asset import Asset
+from gen3d.pipeline.fitting.machine import Machine, choose_device
+from gen3d.pipeline.progress import Progress, Silent
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.chain import Stage, run_chain
+from gen3d.pipeline.stages.make_mesh import MakeMesh
+from gen3d.pipeline.stages.place import Place, ShowSplats
+from gen3d.pipeline.stages.results import Export
+from gen3d.pipeline.stages.settings import TextSettings
+from gen3d.pipeline.stages.state import ImageState
+from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.samplers.guidance import CFG
+from gen3d.priors.samplers.named import solver_and_grid
+from gen3d.priors.samplers.predictions import Network
+from gen3d.priors.samplers.probes import renoise_score
+from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
+from gen3d.priors.volume.shipped import shipped_model
+from gen3d.priors.volume.volume import visible
+from gen3d.renderers.gaussians import Gaussians
+
+RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
+
+
+class GenerateText:
+    """Splats of a sentence, the best of some samples first."""
+
+    name = "generate"
+
+    def __init__(self, run: Run, settings: TextSettings, model: TextModel, device: str) -> None:
+        self.results, self.settings, self.model, self.device = run, settings, model, device
+
+    @torch.inference_mode()
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Make them; samples that the network changes least when they are noised again come first."""
+        settings, model = self.settings, self.model
+        solver, grid = solver_and_grid(settings.solver, settings.steps)
+        sampling = Sampling(settings.steps, solver, grid, settings.guidance)
+        told = model.told([settings.prompt])
+        samples, doubts = list[Gaussians](), list[float]()
+        progress.start(self.name, settings.seeds)
+        for number in range(settings.seeds):
+            noise = per_sample([settings.seed + number], device=self.device)
+            size = model.field.settings.size
+            field = sample_field(model.field, told, noise((1, 1, size, size, size)), sampling, noise)
+            volume = attributes_of(model.attributes, field, told, noise, sampling)
+            samples.append(visible(volume.gaussians().unbatched()).to("cpu"))
+            if settings.seeds > 1:
+                denoiser = CFG(Network(model.field, model.field.path, model.field.kind), settings.guidance)  # type: ignore[arg-type]
+                state_of_field = model.field.statistics.normalise(field)
+                score = renoise_score(denoiser, model.field.path, state_of_field, noise, levels=RENOISED, draws=DRAWS, condition=told)
+                doubts.append(float(score.mean()))
+            progress.advance(number + 1)
+        progress.finish()
+        order = sorted(range(len(samples)), key=lambda number: (not samples[number].count, doubts[number] if doubts else 0.0))
+        best = [samples[number] for number in order if samples[number].count]
+        if not best:
+            raise UsageError(f"nothing came of {settings.prompt!r}; try another --seed, or other words")
+        self.results.write_metrics({"splats": best[0].count, "doubts": [doubts[number] for number in order] if doubts else []})
+        return replace(state, samples=tuple(best))
+
+
+def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | None = None, progress: Progress | None = None) -> Asset:
+    """Make splats, previews and a mesh of a sentence.
+
+    Args:
+        prompt: what to make.
+        settings: the job; defaults when None.
+        run: the folder for results; a new one when None.
+        progress: listener.
+
+    Returns:
+        the splats in the world frame: centred, the longest side is 1.
+
+    Raises:
+        UsageError: the prompt is empty, or nothing came of it.
+        MissingWeights: the networks, or the text encoder, are not here.
+    """
+    settings = replace(settings or TextSettings(), prompt=" ".join(prompt.split()))
+    progress = progress or Silent()
+    if not settings.prompt:
+        raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
+    if run is None:
+        with Run.create(None, "text", settings) as created:
+            return text_to_3d(prompt, settings, created, progress)
+    device = choose_device(settings.device, settings.backend, progress.note)
+    run.record(device=device)
+    model = shipped_model(settings.field, settings.attributes, device)
+    stages: Sequence[Stage[ImageState]] = [
+        GenerateText(run, settings, model, device),
+        Place(0.0),
+        ShowSplats(run, settings.backend),
+        Export(run),
+        MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
+    ]
+    state = run_chain(stages, ImageState(), run, progress)
+    return Asset(state.fitted, provenance={"verb": "text", "prompt": settings.prompt, "run": str(run.folder), "seed": settings.seed})
+
+
+def resume_text(run: Run, progress: Progress) -> Asset:
+    """Continue a run of `text_to_3d`, which takes seconds, from its beginning."""
+    settings = run.settings(TextSettings)
+    return text_to_3d(settings.prompt, settings, run, progress)

@@ -1,0 +1,123 @@
+"""A sentence becomes splats, by tiny networks that have learned nothing."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gen3d.cli.main import main
+from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.pipeline.formats.images import read_image
+from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.progress import Silent
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.settings import TextSettings
+from gen3d.pipeline.stages.text import resume_text, text_to_3d
+from gen3d.priors.text import Encoded
+from gen3d.priors.volume.network import VolumeNetwork
+from gen3d.priors.volume.settings import VolumeNetworkSettings
+from gen3d.priors.volume.shipped import shipped_model
+from gen3d.priors.volume.weights import save_network
+
+TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=6)
+
+
+class Letters(torch.nn.Module):
+    """An encoder that knows how long sentences are."""
+
+    width = 6
+
+    def forward(self, sentences):
+        pooled = torch.tensor([[float(len(each) >> k & 1) for k in range(6)] for each in sentences])
+        return Encoded(pooled[:, None], torch.ones(len(sentences), 1, dtype=torch.bool), pooled)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr("gen3d.priors.volume.shipped.load_encoder", lambda name: Letters())
+    torch.manual_seed(0)
+    field, attributes = VolumeNetwork(TINY, 1, 1, "v"), VolumeNetwork(TINY, 1, 13, "none")
+    for net in (field, attributes):
+        for parameter in net.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.2)
+    attributes.mean.copy_(torch.tensor([*(0.0,) * 6, *(-3.0,) * 3, *(0.0,) * 3, -2.0]))
+    attributes.std.fill_(0.5)
+    attributes.std[12] = 3.0
+    save_network(field, tmp_path / "field.safetensors", bits=16)
+    save_network(attributes, tmp_path / "attributes.safetensors", bits=16)
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in ("field", "attributes")}
+    return TextSettings(steps=2, mesh=MeshSettings(method="none"), **files)
+
+
+def made(prompt, settings, out):
+    with Run.create(out, "text", replace(settings, prompt=prompt)) as run:
+        return text_to_3d(prompt, settings, run), run
+
+
+def test_a_sentence_becomes_splats_and_previews(settings, tmp_path):
+    asset, run = made("a red  barrel", settings, tmp_path / "run")
+    assert 0 < asset.gaussians.count <= 512
+    assert asset.provenance["prompt"] == "a red barrel"
+    assert (run.exports / "model.ply").stat().st_size > 500
+    assert read_image(run.previews / "contact_sheet.png")[0].shape[:2] == (256, 4 * 256)
+    extent = asset.gaussians.means.amax(0) - asset.gaussians.means.amin(0)
+    assert 0.5 < float(extent.max()) < 1.1
+
+
+def test_words_and_seeds_decide(settings, tmp_path):
+    means = [
+        made(prompt, replace(settings, seed=seed), tmp_path / name)[0].gaussians.means
+        for name, prompt, seed in (("a", "a barrel", 0), ("b", "a barrel", 0), ("c", "a barrel", 1), ("d", "a chair!!", 0))
+    ]
+    assert torch.equal(means[0], means[1])
+    assert all(means[0].shape != other.shape or not torch.allclose(means[0], other, atol=1e-3) for other in means[2:])
+
+
+def test_the_best_of_some_samples_comes_first(settings, tmp_path):
+    several, run = made("a barrel", replace(settings, seeds=3), tmp_path / "run")
+    alone = [made("a barrel", replace(settings, seed=seed), tmp_path / str(seed))[0].gaussians for seed in range(3)]
+    assert sum(one.count == several.gaussians.count and torch.allclose(one.means, several.gaussians.means, atol=1e-5) for one in alone) == 1
+    doubts = json.loads((run.folder / "metrics.json").read_text())["doubts"]
+    assert len(doubts) == 3
+    assert doubts == sorted(doubts)
+
+
+def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("gen3d.pipeline.stages.text.GenerateText.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            made("a barrel", settings, tmp_path / "run")
+    with Run.open(tmp_path / "run") as again:
+        asset = resume_text(again, Silent())
+    assert torch.equal(asset.gaussians.means, made("a barrel", settings, tmp_path / "whole")[0].gaussians.means)
+
+
+def test_what_cannot_be_is_told(settings, tmp_path):
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        text_to_3d("  ", settings)
+    with pytest.raises(BadInput, match="are not a network of fields and one of attributes"):
+        shipped_model(settings.attributes, settings.field)
+    other = VolumeNetwork(replace(TINY, encoder="else"), 1, 13, "none")
+    save_network(other, tmp_path / "other.safetensors")
+    with pytest.raises(BadInput, match="reads with minilm, the attributes 8 and else; give networks that were trained alike"):
+        shipped_model(settings.field, str(tmp_path / "other.safetensors"))
+
+
+def test_missing_weights_are_told(monkeypatch):
+    monkeypatch.setattr("gen3d.priors.volume.shipped.FIELD", "absent.safetensors")
+    with pytest.raises(MissingWeights, match=r"this build has no absent\.safetensors; train one with gen3d train gvgen-field"):
+        shipped_model()
+
+
+def test_the_verb_takes_words_with_and_without_quotes(settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--field", settings.field, "--attributes", settings.attributes, "--steps", "2", "--no_mesh", "-q"]
+    assert main(["text", "a red barrel", *flags, "--out", "one"]) == 0
+    assert main(["text", "a", "red", "barrel", *flags, "--out", "two"]) == 0
+    one, two = ((tmp_path / name / "exports" / "model.ply").read_bytes() for name in ("one", "two"))
+    assert one == two
+    for words in ([" "], []):
+        assert main(["text", *words, *flags]) == 2
+        assert "error: " in capsys.readouterr().err
