@@ -15,15 +15,20 @@ SMALLER = "--seeds 1 or --mesh.method none"
 
 def configure(parser: Parser) -> None:
     """Add the flags."""
-    parser.add_input("words", 'what to make, such as "a red barrel"', many=True)
+    parser.add_input("words", 'what to make, such as "a red barrel"', many=True, optional=True)
     parser.add_run()
+    parser.flags.add_argument("--interpolate", type=str, nargs=2, help="two prompts, and a video that leads from the one to the other")
     parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
     parser.add_settings(TextSettings, presets=True)
 
 
 def execute(options: SimpleNamespace) -> Report:
     """Run the job."""
-    settings = replace(options.settings, prompt=" ".join(" ".join(options.words).split()))
+    words, pair = options.words or [], options.interpolate or []
+    if words and pair:
+        raise UsageError("--interpolate names both prompts; leave the other words out")
+    prompt, other = pair or (" ".join(words), options.settings.other)
+    settings = replace(options.settings, prompt=" ".join((prompt or options.settings.prompt).split()), other=other)
     if not settings.prompt:
         raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
     if options.no_mesh:

@@ -63,6 +63,8 @@ class TextSettings:
 
     Attributes:
         prompt: what to make.
+        other: another prompt, or the same for another seed: a video leads from the one to the other.
+        frames: of this video.
         solver: of the samples: ghvb, ddim, dpm++2m or heun.
         steps: evaluations of the network for a sample.
         guidance: how much more than it would by itself the network follows the words; 1 leaves it alone and takes half the time.
@@ -76,6 +78,8 @@ class TextSettings:
     """
 
     prompt: str = ""
+    other: str = ""
+    frames: int = 48
     solver: str = "ghvb"
     steps: int = 12
     guidance: float = 3.0
@@ -90,7 +94,9 @@ class TextSettings:
     def __post_init__(self) -> None:
         check_choices(self, solver=SOLVERS)
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
-        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), guidance=(0, 50))
+        check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), guidance=(0, 50), frames=(2, 10_000))
+        if self.other and self.seeds > 1:
+            raise UsageError(f"seeds is {self.seeds} and a video leads between two samples; say --seeds 1")
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,39 @@
 """`text_to_3d`: a sentence becomes splats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.fitting.machine import Machine, choose_device
+from gen3d.pipeline.formats.images import to_uint8
+from gen3d.pipeline.formats.video import write_video
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.make_mesh import MakeMesh
-from gen3d.pipeline.stages.place import Place, ShowSplats
+from gen3d.pipeline.stages.place import Place, ShowSplats, normalised
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.priors.samplers.predictions import Network
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
+from gen3d.priors.volume.interpolate import End, interpolated
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
+PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
 RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
 
 
@@ -41,8 +49,7 @@ class GenerateText:
     def run(self, state: ImageState, progress: Progress) -> ImageState:
         """Make them; samples that the network changes least when they are noised again come first."""
         settings, model = self.settings, self.model
-        solver, grid = solver_and_grid(settings.solver, settings.steps)
-        sampling = Sampling(settings.steps, solver, grid, settings.guidance)
+        sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
         told = model.told([settings.prompt])
         samples, doubts = list[Gaussians](), list[float]()
         progress.start(self.name, settings.seeds)
@@ -65,6 +72,38 @@ class GenerateText:
             raise UsageError(f"nothing came of {settings.prompt!r}; try another --seed, or other words")
         self.results.write_metrics({"splats": best[0].count, "doubts": [doubts[number] for number in order] if doubts else []})
         return replace(state, samples=tuple(best))
+
+
+class Interpolate:
+    """previews/interpolation.mp4: from the object of the prompt to that of another one, or of the next seed."""
+
+    name = "interpolate"
+
+    def __init__(self, run: Run, settings: TextSettings, model: TextModel, device: str) -> None:
+        self.results, self.settings, self.model, self.device = run, settings, model, device
+
+    def run(self, state: ImageState, progress: Progress) -> ImageState:
+        """Draw every frame; nothing where no other prompt is given."""
+        settings = self.settings
+        if settings.other:
+            same = " ".join(settings.other.split()) == settings.prompt
+            ends = (End(self.model.told([settings.prompt]), settings.seed), End(self.model.told([settings.other]), settings.seed + same))
+            write_video(self.results.previews / "interpolation.mp4", self._frames(ends, progress), fps=FRAMES_PER_SECOND)
+        return state
+
+    @torch.inference_mode()
+    def _frames(self, ends: tuple[End, End], progress: Progress) -> Iterator[UInt8[Tensor, "h w 3"]]:
+        settings = self.settings
+        sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
+        camera = object_cameras([30.0], [20.0], PIXELS, distance=2.0, fov=40.0)
+        progress.start(self.name, settings.frames)
+        for frame in range(settings.frames):
+            volume = interpolated(self.model, ends, frame / (settings.frames - 1), sampling)
+            splats = visible(volume.gaussians().unbatched()).to("cpu")
+            shown = draw(normalised(splats) if splats.count else splats, camera, backend=settings.backend)
+            yield to_uint8(shown.rgb[0].clamp(0, 1))
+            progress.advance(frame + 1)
+        progress.finish()
 
 
 def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | None = None, progress: Progress | None = None) -> Asset:
@@ -97,6 +136,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
         GenerateText(run, settings, model, device),
         Place(0.0),
         ShowSplats(run, settings.backend),
+        Interpolate(run, settings, model, device),
         Export(run),
         MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
     ]

@@ -8,13 +8,16 @@ import torch
 
 from gen3d.cli.main import main
 from gen3d.errors import BadInput, MissingWeights, UsageError
-from gen3d.pipeline.formats.images import read_image
+from gen3d.pipeline.formats.images import read_image, to_uint8
 from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.settings import TextSettings
-from gen3d.pipeline.stages.text import resume_text, text_to_3d
+from gen3d.pipeline.stages.text import Interpolate, resume_text, text_to_3d
+from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.text import Encoded
+from gen3d.priors.volume.interpolate import End
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.shipped import shipped_model
@@ -94,6 +97,22 @@ def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
     assert torch.equal(asset.gaussians.means, made("a barrel", settings, tmp_path / "whole")[0].gaussians.means)
 
 
+def test_a_video_leads_from_one_to_the_other(settings, tmp_path):
+    _, run = made("a barrel", replace(settings, other="a chair!!", frames=3), tmp_path / "run")
+    assert (run.previews / "interpolation.mp4").stat().st_size > 500
+    model = shipped_model(settings.field, settings.attributes)
+    stage = Interpolate(run, replace(settings, prompt="a barrel", other="a chair!!", frames=3), model, "cpu")
+    ends = (End(model.told(["a barrel"]), 0), End(model.told(["a chair!!"]), 0))
+    frames = list(stage._frames(ends, Silent()))
+    camera = object_cameras([30.0], [20.0], 512, distance=2.0, fov=40.0)
+    for frame, prompt in ((frames[0], "a barrel"), (frames[2], "a chair!!")):
+        alone = made(prompt, settings, tmp_path / prompt[2:7])[0].gaussians
+        assert torch.equal(frame, to_uint8(draw(alone, camera).rgb[0].clamp(0, 1)))
+    assert not torch.equal(frames[0], frames[1])
+    with pytest.raises(UsageError, match="seeds is 2 and a video leads between two samples"):
+        replace(settings, other="a chair", seeds=2)
+
+
 def test_what_cannot_be_is_told(settings, tmp_path):
     with pytest.raises(UsageError, match="the prompt is empty"):
         text_to_3d("  ", settings)
@@ -118,6 +137,12 @@ def test_the_verb_takes_words_with_and_without_quotes(settings, tmp_path, monkey
     assert main(["text", "a", "red", "barrel", *flags, "--out", "two"]) == 0
     one, two = ((tmp_path / name / "exports" / "model.ply").read_bytes() for name in ("one", "two"))
     assert one == two
-    for words in ([" "], []):
+    assert main(["text", *flags, "--interpolate", "a", "bb", "--frames", "2", "--out", "three"]) == 0
+    assert (tmp_path / "three" / "previews" / "interpolation.mp4").is_file()
+    for words, told in (
+        ([" "], "the prompt is empty"),
+        ([], "the prompt is empty"),
+        (["a", "--interpolate", "b", "c"], "names both prompts"),
+    ):
         assert main(["text", *words, *flags]) == 2
-        assert "error: " in capsys.readouterr().err
+        assert told in capsys.readouterr().err

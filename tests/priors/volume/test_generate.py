@@ -1,6 +1,7 @@
 """From sentences to volumes, with networks that have learned nothing but what is normal."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.solvers.exponential import DDIM
 from gen3d.priors.text import Encoded
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, generate, sample_field
+from gen3d.priors.volume.interpolate import End, interpolated, slerp
 from gen3d.priors.volume.network import VolumeNetwork
 
 
@@ -67,3 +69,24 @@ def test_means_need_no_noise_and_samples_do():
 def test_what_is_sampled_is_told_by_the_kind():
     with pytest.raises(ValueError, match="the kind of prediction is 'eps'; choose one of x0, v, flow, none"):
         VolumeNetwork(replace(TINY, text=3), 1, 1, "eps")
+
+
+@pytest.mark.parametrize("kind", ["none", "v"])
+@torch.no_grad()
+def test_between_two_objects(kind):
+    made, sampling = model(kind), Sampling(steps=3)
+    ends = (End(made.told(["a"]), 1), End(made.told(["bb"]), 2))
+    values = [interpolated(made, ends, share, sampling).values for share in (0.0, 0.01, 0.5, 0.99, 1.0)]
+    alone = [generate(made, end.told, per_sample([end.seed]), 1, sampling).values for end in ends]
+    assert torch.equal(values[0], alone[0])
+    assert torch.equal(values[-1], alone[1])
+    apart = [(one - other).abs().mean() for one, other in pairwise(values)]
+    assert max(apart[0], apart[-1]) < 0.2 * min(apart[1:-1])
+
+
+def test_noise_stays_noise_on_the_way():
+    first, second = torch.randn(2, 1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    for share in (0.2, 0.5, 0.9):
+        assert float(slerp(first, second, share).std()) == pytest.approx(1, abs=0.03)
+    assert torch.equal(slerp(first, second, 0.0), first)
+    assert torch.equal(slerp(first, second, 1.0), second)
