@@ -15,8 +15,8 @@ from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSett
 
 SMALLER = "--objects 8"
 PRIORS = {"dsplats": DsplatsSettings, "gvgen-field": FieldSettings, "gvgen-attributes": AttributeSettings}
-# Module and function of each.
-MODULES = {"dsplats": ("train", "train_dsplats"), **dict.fromkeys(("gvgen-field", "gvgen-attributes"), ("train_gvgen", "train_gvgen"))}
+# What trains each: a function, and the module of the same name.
+TRAININGS = {"dsplats": "train_dsplats", "gvgen-field": "train_gvgen", "gvgen-attributes": "train_gvgen"}
 
 
 def configure(parser: Parser) -> None:
@@ -48,7 +48,8 @@ def execute(options: SimpleNamespace) -> Report:
     from gen3d.pipeline.training.run import TrainingJob
 
     settings: TrainingSettings = options.settings
-    train: Any = getattr(import_module("gen3d.pipeline.training." + MODULES[options.prior][0]), MODULES[options.prior][1])
+    name = TRAININGS[options.prior]
+    train: Any = getattr(import_module(f"gen3d.pipeline.training.{name}"), name)
     job = TrainingJob(
         Path(options.out),
         settings.steps,

@@ -11,7 +11,7 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
 from gen3d.pipeline.training.run import TrainingJob
-from gen3d.pipeline.training.train import Trained, finished, keep_settings
+from gen3d.pipeline.training.train import Trained, keep_settings, train
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
@@ -53,4 +53,4 @@ def train_gvgen(
     if start is not None:
         module.begin_with(load_network(start))
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
-    return finished(module, data, job, progress, job.out / name, save_network, began)
+    return train(module, data, job, progress, job.out / name, save_network, began)

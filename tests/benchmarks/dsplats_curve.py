@@ -14,7 +14,7 @@ from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.pipeline.training.train import train_dsplats
+from gen3d.pipeline.training.train_dsplats import train_dsplats
 
 COLUMN = "train/psnr/given"
 WINDOW = 5  # logged steps that are averaged
