@@ -51,6 +51,8 @@ class GenerateText:
         settings, model = self.settings, self.model
         sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
         told = model.told([settings.prompt])
+        if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
+            self.results.note(warning)
         samples, doubts = list[Gaussians](), list[float]()
         progress.start(self.name, settings.seeds)
         for number in range(settings.seeds):

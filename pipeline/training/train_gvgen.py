@@ -6,17 +6,22 @@ from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.train import Trained, keep_settings, train
+from gen3d.pipeline.training.volume_batches import TOGETHER
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
-from gen3d.priors.text import load_encoder
+from gen3d.priors.text import Encoder, load_encoder
+from gen3d.priors.volume.shipped import WORDS
 from gen3d.priors.volume.weights import load_network, save_network
+from gen3d.priors.volume.words import Words, save_words
 
 
 def train_gvgen(
@@ -52,5 +57,14 @@ def train_gvgen(
     module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
     if start is not None:
         module.begin_with(load_network(start))
+    if not getattr(rank_zero_only, "rank", 0):
+        save_words(words_of(data.training, load_encoder(settings.network.encoder)), job.out / WORDS)
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
     return train(module, data, job, progress, job.out / name, save_network, began)
+
+
+def words_of(volumes: VolumeSet, encoder: Encoder) -> Words:
+    """The names of objects, each once, and what they mean."""
+    names = sorted({record.name for record in volumes.records})
+    parts = [encoder(names[start : start + TOGETHER]).pooled.cpu() for start in range(0, len(names), TOGETHER)]
+    return Words(tuple(names), torch.cat(parts))

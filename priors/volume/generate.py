@@ -19,6 +19,7 @@ from gen3d.priors.samplers.stepping import Solver
 from gen3d.priors.text import Encoder
 from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
 from gen3d.priors.volume.volume import GENERATED, GaussianVolume
+from gen3d.priors.volume.words import Words
 
 Guide = Callable[[Denoiser], Denoiser]
 
@@ -31,11 +32,13 @@ class TextModel:
         field: noise to distance fields.
         attributes: fields to attributes.
         encoder: of sentences, the one that they were trained with.
+        words: what they were taught to name; None where nobody knows.
     """
 
     field: VolumeNetwork
     attributes: VolumeNetwork
     encoder: Encoder
+    words: Words | None = None
 
     def told(self, sentences: Sequence[str]) -> Told:
         """What the networks are told by sentences."""

@@ -8,7 +8,9 @@ from gen3d.priors.text import load_encoder
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.weights import load_network
+from gen3d.priors.volume.words import Words, load_words
 
+WORDS, SHIPPED_WORDS = "gvgen-words.safetensors", "gvgen-words-nano.safetensors"
 FIELD, ATTRIBUTES = "gvgen-field-nano.safetensors", "gvgen-attributes-nano.safetensors"
 
 
@@ -34,7 +36,16 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
             f"{second.settings.encoder}; give networks that were trained alike"
         )
     encoder = load_encoder(first.settings.encoder)
-    return TextModel(first.to(device), second.to(device), encoder.to(device))
+    return TextModel(first.to(device), second.to(device), encoder.to(device), _words(field))
+
+
+def _words(field: str) -> Words | None:
+    """What lies beside the network of fields."""
+    if field:
+        beside = Path(field).with_name(WORDS)
+        return load_words(beside) if beside.is_file() else None
+    with resources.as_file(resources.files("gen3d.priors") / "weights" / SHIPPED_WORDS) as path:
+        return load_words(path) if Path(path).is_file() else None
 
 
 def _network(file: str, shipped: str, prior: str) -> VolumeNetwork:

@@ -20,8 +20,9 @@ from gen3d.priors.text import Encoded
 from gen3d.priors.volume.interpolate import End
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
-from gen3d.priors.volume.shipped import shipped_model
+from gen3d.priors.volume.shipped import WORDS, shipped_model
 from gen3d.priors.volume.weights import save_network
+from gen3d.priors.volume.words import Words, save_words
 
 TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=6)
 
@@ -85,6 +86,16 @@ def test_the_best_of_some_samples_comes_first(settings, tmp_path):
     doubts = json.loads((run.folder / "metrics.json").read_text())["doubts"]
     assert len(doubts) == 3
     assert doubts == sorted(doubts)
+
+
+def test_prompts_far_from_everything_are_noted(settings, tmp_path):
+    names = ("chair", "a long barrel")
+    vectors = torch.nn.functional.normalize(Letters()(names).pooled, dim=-1)
+    save_words(Words(names, vectors), tmp_path / WORDS)
+    _, near = made("sword", settings, tmp_path / "near")  # as long as chair
+    _, far = made("xx", settings, tmp_path / "far")
+    assert near.manifest.notes == ()
+    assert far.manifest.notes[0].startswith("nothing like 'xx' was among what the weights have learned; the nearest is ")
 
 
 def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Volumes of objects: from depth maps to splats at nodes, closer to the pictures, into 8 bits and back."""
 
+import itertools
 import json
 from dataclasses import replace
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.fitting.machine import Machine
@@ -15,8 +17,9 @@ from gen3d.pipeline.volumes.pool_fit import pool_settings, pool_volume
 from gen3d.pipeline.volumes.refine import refined
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import FILLED, SurfacePoints, framed, surface_points, surface_volume
+from gen3d.pipeline.volumes.transport import organised, plan
 from gen3d.pipeline.volumes.volume_set import VolumeSet
-from gen3d.priors.volume.volume import OFFSET, OPACITY, REACH, SCALE, GaussianVolume, nodes
+from gen3d.priors.volume.volume import OFFSET, OPACITY, REACH, SCALE, GaussianVolume, nodes, visible
 from gen3d.renderers.harmonics import sh0_to_rgb
 
 SETTINGS = VolumeSettings(steps=60)
@@ -135,3 +138,36 @@ def test_a_volume_is_fitted_from_nothing(ball):
     plain = pool_volume(views, pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
     assert float(plain.values[OFFSET].abs().max()) == 0
     assert float(made.values[OFFSET].abs().max()) > 0.01
+
+
+def test_plans_are_the_best_there_are_in_a_block():
+    generator = torch.Generator().manual_seed(0)
+    points, places = torch.rand(6, 3, generator=generator), torch.rand(8, 3, generator=generator)
+    homes = plan(points, places)
+    best = min(
+        sum(float((points[i] - places[j]).square().sum()) for i, j in enumerate(chosen)) for chosen in itertools.permutations(range(8), 6)
+    )
+    assert sum(float((points[i] - places[j]).square().sum()) for i, j in enumerate(homes.tolist())) == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [50, 1200, 1728])
+def test_plans_of_many_blocks_give_everybody_a_place_near_by(count):
+    generator = torch.Generator().manual_seed(0)
+    points, places = 0.9 * (torch.rand(count, 3, generator=generator) - 0.5), nodes(12)
+    homes = plan(points, places)
+    assert len(homes.unique()) == count
+    assert int(homes.min()) >= 0
+    moved = (points - places[homes]).norm(dim=-1).mean()
+    exact = linear_sum_assignment(torch.cdist(points, places).square().numpy())[1]
+    assert float(moved) < 1.25 * float((points - places[exact]).norm(dim=-1).mean())
+
+
+def test_free_splats_become_a_volume_that_looks_the_same(ball):
+    views, points, _, _ = framed(ball, surface_points(ball))
+    start = visible(refined(surface_volume(points, 16), views, SETTINGS).gaussians())
+    free = replace(start, means=start.means + 0.001)
+    volume = organised(free, 16)
+    assert quality(volume, views) == pytest.approx(quality(organised(free, 20), views), abs=0.01)
+    assert int((volume.values[OPACITY] > -5).sum()) == free.count
+    with pytest.raises(ValueError, match="splats and 8 nodes; fit with a smaller cap"):
+        organised(free, 2)

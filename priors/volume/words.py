@@ -1,0 +1,64 @@
+"""What weights were taught to name: so that a prompt that lies far from all of it can be told."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gen3d.errors import BadInput
+from gen3d.priors.network_files import read_network, write_network
+
+FORMAT = "gen3d-words-1"
+FAR = 0.45  # cosine below which a prompt and a phrase are of different things
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Phrases of training objects.
+
+    Attributes:
+        phrases: the names of objects, each once.
+        pooled: unit vectors of the text encoder `[n, d]`.
+    """
+
+    phrases: tuple[str, ...]
+    pooled: Float[Tensor, "n d"]
+
+    def nearest(self, prompt: Float[Tensor, " d"]) -> tuple[str, float]:
+        """The phrase that means most nearly the same, and the cosine between both."""
+        cosines = self.pooled @ prompt.to(self.pooled)
+        best = int(cosines.argmax())
+        return self.phrases[best], float(cosines[best])
+
+    def warning(self, prompt: str, pooled: Float[Tensor, " d"]) -> str:
+        """A sentence where a prompt is far from everything that was taught; else nothing."""
+        phrase, cosine = self.nearest(pooled)
+        if cosine >= FAR:
+            return ""
+        return f"nothing like {prompt!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
+
+
+def save_words(words: Words, path: str | Path) -> None:
+    """Write them in one step, 8 bits a number."""
+    write_network({"pooled": words.pooled}, {"format": FORMAT, "phrases": json.dumps(words.phrases)}, path)
+
+
+def load_words(path: str | Path) -> Words:
+    """The words of a file.
+
+    Raises:
+        BadInput: it is no such file.
+    """
+    tensors, told = read_network(path, FORMAT, "gen3d train gvgen-field")
+    try:
+        phrases: Sequence[str] = json.loads(told["phrases"])
+        pooled = torch.nn.functional.normalize(tensors["pooled"], dim=-1)
+        if len(phrases) != len(pooled):
+            raise ValueError(f"{len(phrases)} phrases and {len(pooled)} vectors")
+    except (KeyError, ValueError) as error:
+        raise BadInput(f"{path} holds words that contradict each other ({error}); train again") from error
+    return Words(tuple(phrases), pooled)
