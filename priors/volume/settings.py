@@ -25,11 +25,11 @@ class VolumeNetworkSettings:
 
     size: int = 16
     patch: int = 2
-    channels: tuple[int, ...] = (48, 96)
+    channels: tuple[int, ...] = (40, 80)
     depth: int = 1
     attention: int = 2
-    head: int = 16
-    groups: int = 16
+    head: int = 20
+    groups: int = 8
     text: int = 384
     encoder: str = "minilm"
 
