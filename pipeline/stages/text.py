@@ -7,12 +7,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gen3d.errors import UsageError
+from gen3d.errors import MissingWeights, UsageError
 from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.formats.video import write_video
-from gen3d.pipeline.objects.views import object_cameras
+from gen3d.pipeline.objects.views import FOV, RING, RING_ELEVATION, object_cameras
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
@@ -22,6 +22,7 @@ from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.perceptual import Lpips, load_lpips
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.named import solver_and_grid
@@ -29,10 +30,12 @@ from gen3d.priors.samplers.predictions import Network
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
 from gen3d.priors.volume.interpolate import End, interpolated
+from gen3d.priors.volume.looks import described
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
+LOOKED, FAR = 64, 1.8  # pixels of the views that samples are looked at in, and how far away: as training objects were
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
 RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
 
@@ -47,13 +50,18 @@ class GenerateText:
 
     @torch.inference_mode()
     def run(self, state: ImageState, progress: Progress) -> ImageState:
-        """Make them; samples that the network changes least when they are noised again come first."""
+        """Make them.
+
+        Of several, those come first that the network changes least when they are noised again, and that look most like what training
+        objects of such names look like.
+        """
         settings, model = self.settings, self.model
         sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
         told = model.told([settings.prompt])
         if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
             self.results.note(warning)
-        samples, doubts = list[Gaussians](), list[float]()
+        samples, doubts, strange = list[Gaussians](), list[float](), list[float]()
+        lpips = self._lpips() if settings.seeds > 1 else None
         progress.start(self.name, settings.seeds)
         for number in range(settings.seeds):
             noise = per_sample([settings.seed + number], device=self.device)
@@ -66,14 +74,33 @@ class GenerateText:
                 state_of_field = model.field.statistics.normalise(field)
                 score = renoise_score(denoiser, model.field.path, state_of_field, noise, levels=RENOISED, draws=DRAWS, condition=told)
                 doubts.append(float(score.mean()))
+                strange.append(-self._agreement(lpips, samples[-1], told.pooled[0].cpu()))
             progress.advance(number + 1)
         progress.finish()
-        order = sorted(range(len(samples)), key=lambda number: (not samples[number].count, doubts[number] if doubts else 0.0))
+        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in (doubts, strange) if each))
         best = [samples[number] for number in order if samples[number].count]
         if not best:
             raise UsageError(f"nothing came of {settings.prompt!r}; try another --seed, or other words")
-        self.results.write_metrics({"splats": best[0].count, "doubts": [doubts[number] for number in order] if doubts else []})
+        self.results.write_metrics({"splats": best[0].count})
         return replace(state, samples=tuple(best))
+
+    def _lpips(self) -> Lpips | None:
+        """What looks are told apart by, where it and the looks are here."""
+        if self.model.words is None or self.model.words.looks is None:
+            return None
+        try:
+            return load_lpips("alex")
+        except MissingWeights as error:
+            self.results.note(f"samples were chosen without looking at them: {error}")
+            return None
+
+    def _agreement(self, lpips: Lpips | None, splats: Gaussians, prompt: Tensor) -> float:
+        """How much splats look like training objects of such names."""
+        words = self.model.words
+        if lpips is None or words is None or words.looks is None or not splats.count:
+            return 0.0
+        cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, LOOKED, distance=FAR, fov=FOV)
+        return words.looks.agreement(described(lpips, draw(splats, cameras, backend=self.settings.backend).rgb.clamp(0, 1)), prompt)
 
 
 class Interpolate:

@@ -9,19 +9,26 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from gen3d.errors import UsageError
+from gen3d.errors import MissingWeights, UsageError
+from gen3d.pipeline.objects.views import RING, RING_ELEVATION, object_cameras
 from gen3d.pipeline.progress import Progress
-from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
+from gen3d.pipeline.training.gvgen import DISTANCE, FOV, AttributeTraining, FieldTraining
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.train import Trained, keep_settings, train
 from gen3d.pipeline.training.volume_batches import TOGETHER
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
+from gen3d.priors.perceptual import Lpips, load_lpips
 from gen3d.priors.text import Encoder, load_encoder
+from gen3d.priors.volume.looks import described, looks_of
 from gen3d.priors.volume.shipped import WORDS
+from gen3d.priors.volume.volume import GaussianVolume
 from gen3d.priors.volume.weights import load_network, save_network
 from gen3d.priors.volume.words import Words, save_words
+from gen3d.renderers.rendering import rasterize
+
+PIXELS = 64  # of the pictures that looks are told apart by
 
 
 def train_gvgen(
@@ -58,13 +65,35 @@ def train_gvgen(
     if start is not None:
         module.begin_with(load_network(start))
     if not getattr(rank_zero_only, "rank", 0):
-        save_words(words_of(data.training, load_encoder(settings.network.encoder)), job.out / WORDS)
+        save_words(words_of(data.training, load_encoder(settings.network.encoder), _lpips()), job.out / WORDS)
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
     return train(module, data, job, progress, job.out / name, save_network, began)
 
 
-def words_of(volumes: VolumeSet, encoder: Encoder) -> Words:
-    """The names of objects, each once, and what they mean."""
+def words_of(volumes: VolumeSet, encoder: Encoder, lpips: Lpips | None) -> Words:
+    """The names of objects, each once, what they mean, and how the objects look.
+
+    Args:
+        volumes: of the objects.
+        encoder: of sentences.
+        lpips: what looks are told apart by; None leaves them out.
+    """
     names = sorted({record.name for record in volumes.records})
-    parts = [encoder(names[start : start + TOGETHER]).pooled.cpu() for start in range(0, len(names), TOGETHER)]
-    return Words(tuple(names), torch.cat(parts))
+    pooled = torch.cat([encoder(names[start : start + TOGETHER]).pooled.cpu() for start in range(0, len(names), TOGETHER)])
+    if lpips is None:
+        return Words(tuple(names), pooled)
+    azimuths = [number * 360 / RING for number in range(RING)]
+    cameras = object_cameras(azimuths, [RING_ELEVATION] * RING, PIXELS, distance=DISTANCE, fov=FOV)
+    rows = []
+    for number in range(len(volumes)):
+        shown = rasterize(GaussianVolume.of_generated(volumes.read(number)).gaussians(), cameras, background=torch.ones(3))
+        rows.append(described(lpips, shown.rgb.clamp(0, 1)))
+    places = {name: place for place, name in enumerate(names)}
+    return Words(tuple(names), pooled, looks_of(rows, pooled[[places[record.name] for record in volumes.records]]))
+
+
+def _lpips() -> Lpips | None:
+    try:
+        return load_lpips("alex")
+    except MissingWeights:  # samples are then chosen without it
+        return None

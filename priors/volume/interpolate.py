@@ -71,14 +71,15 @@ def interpolated(model: TextModel, ends: tuple[End, End], share: float, sampling
         sampling: how.
     """
     size, told = model.field.settings.size, (ends[0].told, ends[1].told)
-    sources = [per_sample([end.seed], device=str(model.field.mean.device)) for end in ends]
-    start = slerp(*(source((1, 1, size, size, size)) for source in sources), share)
+    first, second = (per_sample([end.seed], device=str(model.field.mean.device)) for end in ends)
+    start = slerp(first((1, 1, size, size, size)), second((1, 1, size, size, size)), share)
     field = model.field.statistics.restore(_sampled(model.field, model.field, start, told, share, sampling)).clamp(-1, 1)
     if model.attributes.kind == NONE:
-        first, second = (model.attributes(field, None, each) for each in told)
-        normal = torch.lerp(first, second, share)
+        one, other = (model.attributes(field, None, each) for each in told)
+        normal = torch.lerp(one, other, share)
     else:
-        start = slerp(*(source((1, GENERATED, size, size, size)) for source in sources), share)
+        shape = (1, GENERATED, size, size, size)
+        start = slerp(first(shape), second(shape), share)
 
         def beside(x: Tensor, times: Tensor, condition: Any) -> Tensor:
             return model.attributes(torch.cat([field, x], 1), times, condition)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gen3d.errors import BadInput
 from gen3d.priors.network_files import read_network, write_network
+from gen3d.priors.volume.looks import Looks
 
 FORMAT = "gen3d-words-1"
 FAR = 0.45  # cosine below which a prompt and a phrase are of different things
@@ -23,10 +24,12 @@ class Words:
     Attributes:
         phrases: the names of objects, each once.
         pooled: unit vectors of the text encoder `[n, d]`.
+        looks: how the objects look; None where nobody knows.
     """
 
     phrases: tuple[str, ...]
     pooled: Float[Tensor, "n d"]
+    looks: Looks | None = None
 
     def nearest(self, prompt: Float[Tensor, " d"]) -> tuple[str, float]:
         """The phrase that means most nearly the same, and the cosine between both."""
@@ -44,7 +47,11 @@ class Words:
 
 def save_words(words: Words, path: str | Path) -> None:
     """Write them in one step, 8 bits a number."""
-    write_network({"pooled": words.pooled}, {"format": FORMAT, "phrases": json.dumps(words.phrases)}, path)
+    tensors, told = {"pooled": words.pooled}, {"format": FORMAT, "phrases": json.dumps(words.phrases)}
+    if (looks := words.looks) is not None:
+        tensors |= {"looks.mean": looks.mean, "looks.axes": looks.axes, "looks.numbers": looks.numbers}
+        told["owners"] = json.dumps((looks.pooled @ words.pooled.T).argmax(1).tolist())  # each object has the name of one phrase
+    write_network(tensors, told, path)
 
 
 def load_words(path: str | Path) -> Words:
@@ -59,6 +66,9 @@ def load_words(path: str | Path) -> Words:
         pooled = torch.nn.functional.normalize(tensors["pooled"], dim=-1)
         if len(phrases) != len(pooled):
             raise ValueError(f"{len(phrases)} phrases and {len(pooled)} vectors")
-    except (KeyError, ValueError) as error:
+        owners = json.loads(told.get("owners", "null"))
+        mean, axes, numbers = (tensors.get(f"looks.{name}", pooled) for name in ("mean", "axes", "numbers"))
+        looks = None if owners is None else Looks(mean, axes, numbers, pooled[owners])
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise BadInput(f"{path} holds words that contradict each other ({error}); train again") from error
-    return Words(tuple(phrases), pooled)
+    return Words(tuple(phrases), pooled, looks)

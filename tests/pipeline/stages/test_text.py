@@ -1,6 +1,5 @@
 """A sentence becomes splats, by tiny networks that have learned nothing."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -18,11 +17,12 @@ from gen3d.pipeline.stages.text import Interpolate, resume_text, text_to_3d
 from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.text import Encoded
 from gen3d.priors.volume.interpolate import End
+from gen3d.priors.volume.looks import looks_of
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.shipped import WORDS, shipped_model
 from gen3d.priors.volume.weights import save_network
-from gen3d.priors.volume.words import Words, save_words
+from gen3d.priors.volume.words import Words, load_words, save_words
 
 TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=6)
 
@@ -80,12 +80,27 @@ def test_words_and_seeds_decide(settings, tmp_path):
 
 
 def test_the_best_of_some_samples_comes_first(settings, tmp_path):
-    several, run = made("a barrel", replace(settings, seeds=3), tmp_path / "run")
+    several, _ = made("a barrel", replace(settings, seeds=3), tmp_path / "run")
     alone = [made("a barrel", replace(settings, seed=seed), tmp_path / str(seed))[0].gaussians for seed in range(3)]
     assert sum(one.count == several.gaussians.count and torch.allclose(one.means, several.gaussians.means, atol=1e-5) for one in alone) == 1
-    doubts = json.loads((run.folder / "metrics.json").read_text())["doubts"]
-    assert len(doubts) == 3
-    assert doubts == sorted(doubts)
+
+
+def test_samples_that_look_the_part_come_first(settings, tmp_path, monkeypatch):
+    names = ("a barrel", "xx")
+    pooled = torch.nn.functional.normalize(Letters()(names).pooled, dim=-1)
+    looks = looks_of([torch.zeros(1), torch.ones(1)], pooled)
+    save_words(Words(names, pooled, looks), tmp_path / WORDS)
+    again = load_words(tmp_path / WORDS).looks
+    assert torch.allclose(again.pooled, pooled, atol=0.01)
+    assert torch.allclose(again.numbers, looks.numbers, atol=0.01)
+    alone = [made("a barrel", replace(settings, seed=seed), tmp_path / str(seed))[0].gaussians for seed in range(3)]
+    seen = iter([torch.ones(1), torch.zeros(1), torch.ones(1)])
+    monkeypatch.setattr("gen3d.pipeline.stages.text.load_lpips", lambda net: None or object())
+    monkeypatch.setattr("gen3d.pipeline.stages.text.described", lambda lpips, views: next(seen))
+    monkeypatch.setattr("gen3d.pipeline.stages.text.renoise_score", lambda *_, **__: torch.zeros(1))
+    monkeypatch.setattr("gen3d.priors.volume.looks.NEIGHBOURS", 1)
+    best, _ = made("a barrel", replace(settings, seeds=3), tmp_path / "run")
+    assert torch.allclose(best.gaussians.means, alone[1].means, atol=1e-5)
 
 
 def test_prompts_far_from_everything_are_noted(settings, tmp_path):

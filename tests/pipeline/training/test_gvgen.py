@@ -12,6 +12,7 @@ from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining, around, attribute_error, picture_error, splats_of
 from gen3d.pipeline.training.phrases import phrases
 from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.pipeline.training.train_gvgen import words_of
 from gen3d.pipeline.training.volume_batches import VolumeBatches, encoded
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
@@ -19,6 +20,7 @@ from gen3d.pipeline.volumes.packing import pack
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import SurfacePoints, surface_volume
 from gen3d.pipeline.volumes.volume_set import VolumeRecord, VolumeSet, together, write_file, write_volumes
+from gen3d.priors.perceptual import Lpips
 from gen3d.priors.text import Encoded
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.network import VolumeNetwork
@@ -205,3 +207,14 @@ def test_what_does_not_fit_is_told(volumes):
         VolumeData(volumes, replace(FIELD, holdout=8), lambda: words)
     with pytest.raises(UsageError, match="volume and render are both 0"):
         replace(ATTRIBUTES, volume=0.0, render=0.0)
+
+
+def test_words_know_what_objects_look_like(volumes):
+    torch.manual_seed(0)
+    found = words_of(volumes, words, Lpips("alex").eval())
+    assert found.phrases == tuple(f"ball {number}" for number in range(9))
+    assert found.looks.numbers.shape[0] == 9
+    assert found.looks.pooled.shape == (9, 6)
+    apart = (found.looks.numbers[:, None] - found.looks.numbers).norm(dim=-1)
+    assert float(apart[0, 1]) < float(apart[0, 8])  # sizes and colours change step by step
+    assert words_of(volumes, words, None).looks is None
