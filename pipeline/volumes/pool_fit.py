@@ -1,16 +1,15 @@
 """Volumes fitted from nothing with the candidate pool, as GVGEN's paper does (He et al. 2024, 2403.12957, section 3.1)."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 
 from gen3d.pipeline.fitting.fit import FitJob, fit
 from gen3d.pipeline.fitting.machine import Machine
-from gen3d.pipeline.fitting.object_views import photos_of
 from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings, RateSettings
 from gen3d.pipeline.fitting.views import Photo
-from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.progress import Progress, Silent
+from gen3d.pipeline.scenes.scene import View
 from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, GaussianVolume, nodes
 from gen3d.renderers.gaussians import Gaussians
 
@@ -56,19 +55,19 @@ def grid_of_splats(size: int) -> Gaussians:
 
 
 def pool_volume(
-    views: ObjectViews, settings: FittingSettings, machine: Machine, seed: int = 0, progress: Progress | None = None
+    views: Sequence[View], settings: FittingSettings, machine: Machine, seed: int = 0, progress: Progress | None = None
 ) -> GaussianVolume:
     """The volume of an object.
 
     Args:
-        views: in the frame of the volume.
+        views: cut out, in the frame of the volume.
         settings: of `pool_settings`, or changed.
         machine: where it is fitted.
         seed: of the fit.
         progress: listener.
     """
     size = settings.densify.nodes
-    photos = [Photo.from_view(view) for view in photos_of(replace(views, depth=None, normal=None))]
+    photos = [Photo.from_view(view) for view in views]
     job = FitJob(grid_of_splats(size), photos, settings, settings.steps, extent=1.0, seed=seed, machine=machine)
     splats = fit(job, progress or Silent())
     values = torch.zeros(size**3, CHANNELS)

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.fitting.machine import Machine
+from gen3d.pipeline.fitting.object_views import photos_of
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.volumes.fit_set import fit_volumes, quality
 from gen3d.pipeline.volumes.packing import pack, unpack
@@ -133,9 +134,9 @@ def test_damaged_volumes_are_told(fitted, rendered, tmp_path):
 def test_a_volume_is_fitted_from_nothing(ball):
     views, _, _, _ = framed(ball, surface_points(ball))
     settings = pool_settings(8, 400)
-    made = pool_volume(views, settings, Machine("cpu", 1, "auto"))
+    made = pool_volume(photos_of(views), settings, Machine("cpu", 1, "auto"))
     assert quality(made, views) > 24
-    plain = pool_volume(views, pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
+    plain = pool_volume(photos_of(views), pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
     assert float(plain.values[OFFSET].abs().max()) == 0
     assert float(made.values[OFFSET].abs().max()) > 0.01
 
