@@ -75,8 +75,7 @@ class Generate:
         """Make them, and put the best first."""
         settings, ready = self.settings, state.ready
         pictures, alpha = (torch.stack([getattr(each, name) for each in ready])[None].to(self.device) for name in ("picture", "alpha"))
-        azimuths = [each - settings.azimuth[0] for each in settings.azimuth]
-        given = GivenViews(pictures, alpha, self._cameras(azimuths))
+        given = GivenViews(pictures, alpha, self._cameras([each - settings.azimuth[0] for each in settings.azimuth]))
         progress.start(self.name, settings.seeds)
         if settings.mode == "one-step" or len(ready) >= VIEWS:
             samples, answers = [reconstruct(self.model, given)], [[0.0]]

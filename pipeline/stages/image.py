@@ -11,6 +11,7 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.generate import Generate, Prepare, Refine
 from gen3d.pipeline.stages.make_mesh import MakeMesh
+from gen3d.pipeline.stages.picture_volumes import picture_volumes
 from gen3d.pipeline.stages.place import Place, ShowSplats
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
@@ -59,9 +60,12 @@ def image_to_3d(
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
     model = shipped_model(settings.weights)
+    generate: Stage[ImageState] = Generate(run, settings, model, device)
+    if settings.route == "volumes":
+        generate = picture_volumes(run, settings, device)
     stages: list[Stage[ImageState]] = [
         Prepare(run, pictures, masks, model.network.settings.size),
-        Generate(run, settings, model, device),
+        generate,
         Refine(run, settings, device),
         Place(settings.azimuth[0]),
         ShowSplats(run, settings.backend),

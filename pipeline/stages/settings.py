@@ -18,7 +18,8 @@ class ImageSettings:
     """`gen3d image`: a picture of an object becomes splats.
 
     Attributes:
-        mode: sampled draws one of the objects that the picture can show; one-step takes the mean of them, blurred where nothing is seen.
+        route: views imagines further views and makes splats of all; volumes makes a volume of splats, with weights that read pictures.
+        mode: of views: sampled draws one of the objects that the picture can show; one-step their mean, blurred where nothing is seen.
         solver: of the samples: ghvb, ddim, dpm++2m or heun.
         steps: evaluations of the network for a sample.
         guidance: how much more than it would by itself the network follows the pictures; 1 leaves it alone and takes half the time.
@@ -28,11 +29,14 @@ class ImageSettings:
         elevation: degrees above the horizon that the pictures were taken from.
         refine: steps in which the splats are brought closer to the pictures, at most 256 pixels large.
         weights: a file that gen3d train dsplats wrote; the shipped ones when empty.
+        field: of volumes: a file that gen3d train gvgen-field wrote, with the encoder dsplats.
+        attributes: of volumes: a file that gen3d train gvgen-attributes wrote, with the encoder dsplats.
         device: auto, cpu or cuda.
         backend: rasterizer: auto, gsplat, native or reference.
         mesh: the textured mesh that is made of the result; method none makes none.
     """
 
+    route: str = "views"
     mode: str = "sampled"
     solver: str = "ghvb"
     steps: int = 8
@@ -43,12 +47,16 @@ class ImageSettings:
     elevation: float = 20.0
     refine: int = 0
     weights: str = ""
+    field: str = ""
+    attributes: str = ""
     device: str = "auto"
     backend: str = "auto"
-    mesh: MeshSettings = field(default_factory=MeshSettings)
+    mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
 
     def __post_init__(self) -> None:
-        check_choices(self, mode=("sampled", "one-step"), solver=SOLVERS)
+        check_choices(self, route=("views", "volumes"), mode=("sampled", "one-step"), solver=SOLVERS)
+        if self.route == "volumes" and (len(self.azimuth) > 1 or not self.field or not self.attributes):
+            raise UsageError("the route volumes takes one picture, and networks that read pictures: give --field and --attributes")
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
         check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0), refine=(0, 10_000), guidance=(0, 20))
         object.__setattr__(self, "azimuth", tuple(float(each) for each in self.azimuth))  # files hold lists

@@ -19,88 +19,22 @@ from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.place import Place, ShowSplats, normalised
 from gen3d.pipeline.stages.results import Export
+from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_of
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.multiview.denoiser import draw
-from gen3d.priors.perceptual import Lpips, load_lpips
-from gen3d.priors.samplers.driver import per_sample
-from gen3d.priors.samplers.guidance import CFG
-from gen3d.priors.samplers.named import solver_and_grid
-from gen3d.priors.samplers.predictions import Network
-from gen3d.priors.samplers.probes import renoise_score
-from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
+from gen3d.priors.perceptual import load_lpips
+from gen3d.priors.pictures import PICTURES
+from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
 from gen3d.priors.volume.looks import described
+from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
 LOOKED, FAR = 64, 1.8  # pixels of the views that samples are looked at in, and how far away: as training objects were
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
-RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
-
-
-class GenerateText:
-    """Splats of a sentence, the best of some samples first."""
-
-    name = "generate"
-
-    def __init__(self, run: Run, settings: TextSettings, model: TextModel, device: str) -> None:
-        self.results, self.settings, self.model, self.device = run, settings, model, device
-
-    @torch.inference_mode()
-    def run(self, state: ImageState, progress: Progress) -> ImageState:
-        """Make them.
-
-        Of several, those come first that the network changes least when they are noised again, and that look most like what training
-        objects of such names look like.
-        """
-        settings, model = self.settings, self.model
-        sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
-        told = model.told([settings.prompt])
-        if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
-            self.results.note(warning)
-        samples, doubts, strange = list[Gaussians](), list[float](), list[float]()
-        lpips = self._lpips() if settings.seeds > 1 else None
-        progress.start(self.name, settings.seeds)
-        for number in range(settings.seeds):
-            noise = per_sample([settings.seed + number], device=self.device)
-            size = model.field.settings.size
-            field = sample_field(model.field, told, noise((1, 1, size, size, size)), sampling, noise)
-            volume = attributes_of(model.attributes, field, told, noise, sampling)
-            samples.append(visible(volume.gaussians().unbatched()).to("cpu"))
-            if settings.seeds > 1:
-                denoiser = CFG(Network(model.field, model.field.path, model.field.kind), settings.guidance)  # type: ignore[arg-type]
-                state_of_field = model.field.statistics.normalise(field)
-                score = renoise_score(denoiser, model.field.path, state_of_field, noise, levels=RENOISED, draws=DRAWS, condition=told)
-                doubts.append(float(score.mean()))
-                strange.append(-self._agreement(lpips, samples[-1], told.pooled[0].cpu()))
-            progress.advance(number + 1)
-        progress.finish()
-        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in (doubts, strange) if each))
-        best = [samples[number] for number in order if samples[number].count]
-        if not best:
-            raise UsageError(f"nothing came of {settings.prompt!r}; try another --seed, or other words")
-        self.results.write_metrics({"splats": best[0].count})
-        return replace(state, samples=tuple(best))
-
-    def _lpips(self) -> Lpips | None:
-        """What looks are told apart by, where it and the looks are here."""
-        if self.model.words is None or self.model.words.looks is None:
-            return None
-        try:
-            return load_lpips("alex")
-        except MissingWeights as error:
-            self.results.note(f"samples were chosen without looking at them: {error}")
-            return None
-
-    def _agreement(self, lpips: Lpips | None, splats: Gaussians, prompt: Tensor) -> float:
-        """How much splats look like training objects of such names."""
-        words = self.model.words
-        if lpips is None or words is None or words.looks is None or not splats.count:
-            return 0.0
-        cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, LOOKED, distance=FAR, fov=FOV)
-        return words.looks.agreement(described(lpips, draw(splats, cameras, backend=self.settings.backend).rgb.clamp(0, 1)), prompt)
 
 
 class Interpolate:
@@ -123,7 +57,7 @@ class Interpolate:
     @torch.inference_mode()
     def _frames(self, ends: tuple[End, End], progress: Progress) -> Iterator[UInt8[Tensor, "h w 3"]]:
         settings = self.settings
-        sampling = Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
+        sampling = sampling_of(settings)
         camera = object_cameras([30.0], [20.0], PIXELS, distance=2.0, fov=40.0)
         progress.start(self.name, settings.frames)
         for frame in range(settings.frames):
@@ -148,7 +82,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
         the splats in the world frame: centred, the longest side is 1.
 
     Raises:
-        UsageError: the prompt is empty, or nothing came of it.
+        UsageError: the prompt is empty, nothing came of it, or the networks read pictures.
         MissingWeights: the networks, or the text encoder, are not here.
     """
     settings = replace(settings or TextSettings(), prompt=" ".join(prompt.split()))
@@ -161,8 +95,14 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
     model = shipped_model(settings.field, settings.attributes, device)
+    if model.field.settings.encoder == PICTURES:
+        raise UsageError("these networks read pictures, not words; give them to gen3d image --route volumes")
+    told = model.told([settings.prompt])
+    if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
+        run.note(warning)
+    judge = judge_of(model, told, settings, run) if settings.seeds > 1 else None
     stages: Sequence[Stage[ImageState]] = [
-        GenerateText(run, settings, model, device),
+        SampleVolumes(run, settings, model, lambda state: told, judge, device),
         Place(0.0),
         ShowSplats(run, settings.backend),
         Interpolate(run, settings, model, device),
@@ -171,6 +111,25 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     ]
     state = run_chain(stages, ImageState(), run, progress)
     return Asset(state.fitted, provenance={"verb": "text", "prompt": settings.prompt, "run": str(run.folder), "seed": settings.seed})
+
+
+def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> Judge | None:
+    """Says how little splats look like training objects whose names mean the same; None where looks are not known."""
+    looks = None if model.words is None else model.words.looks
+    if looks is None:
+        return None
+    try:
+        lpips = load_lpips("alex")
+    except MissingWeights as error:
+        run.note(f"samples were chosen without looking at them: {error}")
+        return None
+    cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, LOOKED, distance=FAR, fov=FOV)
+    prompt = told.pooled[0].cpu()
+
+    def judge(splats: Gaussians) -> float:
+        return -looks.agreement(described(lpips, draw(splats, cameras, backend=settings.backend).rgb.clamp(0, 1)), prompt)
+
+    return judge
 
 
 def resume_text(run: Run, progress: Progress) -> Asset:

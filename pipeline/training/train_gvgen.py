@@ -20,9 +20,10 @@ from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.perceptual import Lpips, load_lpips
+from gen3d.priors.pictures import PICTURES
 from gen3d.priors.text import Encoder, load_encoder
 from gen3d.priors.volume.looks import described, looks_of
-from gen3d.priors.volume.shipped import WORDS
+from gen3d.priors.volume.shipped import WORDS, encoder_of
 from gen3d.priors.volume.volume import GaussianVolume
 from gen3d.priors.volume.weights import load_network, save_network
 from gen3d.priors.volume.words import Words, save_words
@@ -56,7 +57,7 @@ def train_gvgen(
     if len(folders) != 1:
         raise UsageError(f"there are {len(folders)} folders of volumes; give one")
     volumes = VolumeSet(folders[0])
-    data = VolumeData(volumes, settings, partial(load_encoder, settings.network.encoder), job.accumulate)
+    data = VolumeData(volumes, settings, partial(encoder_of, settings.network), job.accumulate)
     keep_settings(settings, job)
     pl.seed_everything(settings.seed, verbose=False)
     fields, attributes = statistics(data.training)
@@ -64,7 +65,7 @@ def train_gvgen(
     module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
     if start is not None:
         module.begin_with(load_network(start))
-    if not getattr(rank_zero_only, "rank", 0):
+    if settings.network.encoder != PICTURES and not getattr(rank_zero_only, "rank", 0):
         save_words(words_of(data.training, load_encoder(settings.network.encoder), _lpips()), job.out / WORDS)
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
     return train(module, data, job, progress, job.out / name, save_network, began)

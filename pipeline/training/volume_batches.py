@@ -10,17 +10,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gen3d.errors import UsageError
+from gen3d.pipeline.objects.views import LONGEST_SIDE, RING_ELEVATION, object_cameras
 from gen3d.pipeline.training.batches import settings_seed, tier_chances
 from gen3d.pipeline.training.phrases import phrases
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
-from gen3d.pipeline.volumes.volume_set import VolumeRecord, VolumeSet
+from gen3d.pipeline.volumes.surface import FILLED
+from gen3d.pipeline.volumes.volume_set import VolumeSet
+from gen3d.priors.multiview.denoiser import draw, to_pictures
+from gen3d.priors.multiview.generate import GivenViews
+from gen3d.priors.pictures import PictureEncoder
 from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.volume import GaussianVolume, mirrored
+from gen3d.renderers.frames import move_gaussians, rigid
 
 TOGETHER = 64  # sentences that are encoded at once
+ASIDE, HEIGHTS = 20.0, (0.0, 40.0)  # degrees that pictures of the front may be taken from beside it, and from above the horizon
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,10 @@ class Sentences:
         return Told(tokens, mask, torch.stack(pooled))
 
 
-def encoded(records: Sequence[VolumeRecord], encoder: Encoder, settings: VolumeTrainingSettings) -> Sentences:
+def encoded(volumes: VolumeSet, encoder: Encoder, settings: VolumeTrainingSettings) -> Sentences:
     """The phrases of objects, the full caption of each first; a function of the seed and the object's id."""
     asked = []
-    for record in records:
+    for record in volumes.records:
         numbers = random.Random(f"{settings.seed} {record.id}")
         asked += phrases(record.name, record.colors, record.category, settings.phrases, numbers, settings.dropped)
     known = sorted(set(asked), key=lambda each: (len(each), each))  # alike in length, which saves padding
@@ -95,6 +102,25 @@ def encoded(records: Sequence[VolumeRecord], encoder: Encoder, settings: VolumeT
             found[phrase] = (result.tokens[number][result.mask[number]].half().cpu(), result.pooled[number].half().cpu())
     rows = [[found[each] for each in asked[start : start + settings.phrases]] for start in range(0, len(asked), settings.phrases)]
     return Sentences(tuple(tuple(pair[0] for pair in row) for row in rows), tuple(tuple(pair[1] for pair in row) for row in rows))
+
+
+def pictured(volumes: VolumeSet, encoder: PictureEncoder, settings: VolumeTrainingSettings) -> Sentences:
+    """Pictures of objects, the plain front of each first, the others from about there; a function of the seed and the object's id."""
+    tokens, pooled = [], []
+    for number, record in enumerate(volumes.records):
+        numbers = random.Random(f"{settings.seed} {record.id}")
+        others = [(numbers.uniform(-ASIDE, ASIDE), numbers.uniform(*HEIGHTS)) for _ in range(settings.phrases - 1)]
+        angles = [(0.0, RING_ELEVATION), *others]
+        splats = GaussianVolume.of_generated(volumes.read(number)).gaussians()
+        placed = move_gaussians(splats, rigid(torch.eye(3), scale=LONGEST_SIDE / FILLED))  # as large as in its encoder's training
+        azimuths, elevations = zip(*angles, strict=True)
+        shown = draw(placed, object_cameras(azimuths, elevations, encoder.size))
+        fronts = object_cameras([0.0] * len(angles), elevations, encoder.size)  # who sees a picture calls its side the front
+        cameras = replace(fronts, world_to_camera=fronts.world_to_camera[:, None], intrinsics=fronts.intrinsics[:, None])
+        found = encoder(GivenViews(to_pictures(shown).clamp(-1, 1)[:, None], shown.alpha[:, None].clamp(0, 1), cameras))
+        tokens.append(tuple(found.tokens.half()))
+        pooled.append(tuple(found.pooled.half()))
+    return Sentences(tuple(tokens), tuple(pooled))
 
 
 class VolumeBatches(Dataset[VolumeBatch]):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -9,10 +10,10 @@ from torch.utils.data import DataLoader
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.training.data import Remaining
-from gen3d.pipeline.training.volume_batches import Sentences, VolumeBatch, VolumeBatches, encoded
+from gen3d.pipeline.training.volume_batches import Sentences, VolumeBatch, VolumeBatches, encoded, pictured
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
-from gen3d.priors.text import Encoder
+from gen3d.priors.pictures import PICTURES
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.volume import FAINT, LOGIT, GaussianVolume, Statistics
 
@@ -34,7 +35,7 @@ class VolumeData(pl.LightningDataModule):
         UsageError: the hold-out leaves nothing to train with.
     """
 
-    def __init__(self, volumes: VolumeSet, settings: VolumeTrainingSettings, encoder: Callable[[], Encoder], accumulate: int = 1) -> None:
+    def __init__(self, volumes: VolumeSet, settings: VolumeTrainingSettings, encoder: Callable[[], Any], accumulate: int = 1) -> None:
         super().__init__()
         if (size := volumes.settings.size) != (taken := settings.network.size):
             raise BadInput(f"{volumes.folder} has volumes of {size} nodes and the network takes {taken}; say --network.size {size}")
@@ -50,10 +51,8 @@ class VolumeData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Encode what is told of the objects, once."""
         if not hasattr(self, "_sentences"):
-            encoder = self.encoder()
-            if (width := getattr(encoder, "width", taken := self.settings.network.text)) != taken:
-                raise UsageError(f"the encoder gives tokens of {width} numbers and the network reads {taken}; say --network.text {width}")
-            self._sentences: list[Sentences] = [encoded(part.records, encoder, self.settings) for part in (self.training, self.kept)]
+            encoder, tell = self.encoder(), pictured if self.settings.network.encoder == PICTURES else encoded
+            self._sentences: list[Sentences] = [tell(part, encoder, self.settings) for part in (self.training, self.kept)]
 
     def train_dataloader(self) -> "DataLoader[VolumeBatch]":
         """The batches of the steps that are left."""

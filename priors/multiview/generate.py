@@ -37,6 +37,10 @@ class GivenViews:
     alpha: Float[Tensor, "b v h w"]
     cameras: Cameras
 
+    def to(self, device: str) -> "GivenViews":
+        """The same on another device."""
+        return GivenViews(self.pictures.to(device), self.alpha.to(device), self.cameras.to(device))
+
 
 def reconstruct(model: Model, given: GivenViews, condition: Any = None) -> Gaussians:
     """The splats of given views, in one evaluation; with one view the mean of all that it can be."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gen3d.priors.multiview.generate import GivenViews
 from gen3d.priors.samplers.driver import Noise, Probe, sample
 from gen3d.priors.samplers.grids import Grid, angular
 from gen3d.priors.samplers.guidance import CFG
@@ -16,7 +17,6 @@ from gen3d.priors.samplers.predictions import Denoiser, Network
 from gen3d.priors.samplers.solvers.momentum import Momentum
 from gen3d.priors.samplers.starts import from_noise
 from gen3d.priors.samplers.stepping import Solver
-from gen3d.priors.text import Encoder
 from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
 from gen3d.priors.volume.volume import GENERATED, GaussianVolume
 from gen3d.priors.volume.words import Words
@@ -31,18 +31,18 @@ class TextModel:
     Attributes:
         field: noise to distance fields.
         attributes: fields to attributes.
-        encoder: of sentences, the one that they were trained with.
+        encoder: the one that they were trained with, of sentences or of pictures.
         words: what they were taught to name; None where nobody knows.
     """
 
     field: VolumeNetwork
     attributes: VolumeNetwork
-    encoder: Encoder
+    encoder: Any
     words: Words | None = None
 
-    def told(self, sentences: Sequence[str]) -> Told:
-        """What the networks are told by sentences."""
-        found, device = self.encoder(sentences), self.field.mean.device
+    def told(self, asked: Sequence[str] | GivenViews) -> Told:
+        """What the networks are told by sentences, or by one view of each object."""
+        found, device = self.encoder(asked), self.field.mean.device
         return Told(found.tokens, found.mask, found.pooled).to(device)
 
 

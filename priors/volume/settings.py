@@ -20,7 +20,7 @@ class VolumeNetworkSettings:
         head: channels of an attention head.
         groups: of group normalisation; divides all channels.
         text: width of the tokens that are read.
-        encoder: that makes them of sentences: minilm, a hub's name or a folder.
+        encoder: that makes them: of sentences minilm, a hub's name or a folder; of pictures dsplats.
     """
 
     size: int = 16

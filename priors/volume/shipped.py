@@ -3,10 +3,12 @@
 from importlib import resources
 from pathlib import Path
 
-from gen3d.errors import BadInput, MissingWeights
-from gen3d.priors.text import load_encoder
+from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.priors.pictures import PICTURES, PictureEncoder, load_picture_encoder
+from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.network import VolumeNetwork
+from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.weights import load_network
 from gen3d.priors.volume.words import Words, load_words
 
@@ -35,8 +37,26 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
             f"the field has {first.settings.size} nodes and reads with {first.settings.encoder}, the attributes {second.settings.size} and "
             f"{second.settings.encoder}; give networks that were trained alike"
         )
-    encoder = load_encoder(first.settings.encoder)
+    encoder = encoder_of(first.settings)
     return TextModel(first.to(device), second.to(device), encoder.to(device), _words(field))
+
+
+def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | PictureEncoder:
+    """What makes tokens for networks of these settings.
+
+    Raises:
+        MissingWeights: it is not here.
+        MissingDependency: it needs transformers.
+        BadInput: there is no such encoder.
+        UsageError: its tokens have another width than the networks read.
+    """
+    encoder = load_picture_encoder() if settings.encoder == PICTURES else load_encoder(settings.encoder)
+    if encoder.width != settings.text:
+        raise UsageError(
+            f"{settings.encoder} gives tokens of {encoder.width} numbers and the network reads {settings.text}; "
+            f"say --network.text {encoder.width}"
+        )
+    return encoder
 
 
 def _words(field: str) -> Words | None:

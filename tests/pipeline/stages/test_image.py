@@ -15,12 +15,17 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.generate import farthest
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.place import normalised
-from gen3d.pipeline.stages.settings import ImageSettings
+from gen3d.pipeline.stages.settings import ImageSettings, TextSettings
+from gen3d.pipeline.stages.text import text_to_3d
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.multiview.shipped import shipped_model
-from gen3d.priors.multiview.weights import save_network
+from gen3d.priors.multiview.weights import load_network, save_network
+from gen3d.priors.pictures import PictureEncoder
+from gen3d.priors.volume.network import VolumeNetwork
+from gen3d.priors.volume.settings import VolumeNetworkSettings
+from gen3d.priors.volume.weights import save_network as save_volume_network
 from gen3d.renderers.gaussians import Gaussians
 
 NONE = MeshSettings(method="none")
@@ -132,6 +137,31 @@ def test_pictures_of_different_things_are_told(picture, weights, tmp_path):
     settings = ImageSettings(weights=weights, azimuth=(0.0, 90.0), mesh=NONE)
     with pytest.raises(BadInput, match=r"the object is \d+ times flatter in one picture than in another"):
         image_to_3d([picture, tmp_path / "flat.png"], settings, Run.create(tmp_path / "run", "image", settings, inputs=[picture]))
+
+
+def test_volumes_are_another_route(picture, weights, tmp_path, monkeypatch):
+    encoder = PictureEncoder(load_network(weights))
+    monkeypatch.setattr("gen3d.priors.volume.shipped.load_picture_encoder", lambda: encoder)
+    shape = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=encoder.width, encoder="dsplats")
+    torch.manual_seed(0)
+    files = {}
+    for name, outputs, kind in (("field", 1, "v"), ("attributes", 13, "none")):
+        net = VolumeNetwork(shape, 1, outputs, kind)
+        if name == "attributes":
+            net.mean.copy_(torch.tensor([*(0.0,) * 6, *(-3.0,) * 3, *(0.0,) * 3, -2.0]))
+        for parameter in net.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.2)
+        files[name] = str(tmp_path / f"{name}.safetensors")
+        save_volume_network(net, files[name], bits=16)
+    settings = ImageSettings(weights=weights, route="volumes", steps=2, seeds=2, mesh=NONE, **files)
+    asset, run = made(picture, settings, tmp_path / "run")
+    assert 0 < asset.gaussians.count <= 512
+    assert (run.previews / "contact_sheet.png").is_file()
+    with pytest.raises(UsageError, match="takes one picture, and networks that read pictures"):
+        ImageSettings(route="volumes")
+    with pytest.raises(UsageError, match="these networks read pictures, not words"):
+        text_to_3d("a chair", TextSettings(**files))
 
 
 def test_networks_of_latents_bring_their_autoencoder(picture, tmp_path):

@@ -97,7 +97,7 @@ def test_samples_that_look_the_part_come_first(settings, tmp_path, monkeypatch):
     seen = iter([torch.ones(1), torch.zeros(1), torch.ones(1)])
     monkeypatch.setattr("gen3d.pipeline.stages.text.load_lpips", lambda net: None or object())
     monkeypatch.setattr("gen3d.pipeline.stages.text.described", lambda lpips, views: next(seen))
-    monkeypatch.setattr("gen3d.pipeline.stages.text.renoise_score", lambda *_, **__: torch.zeros(1))
+    monkeypatch.setattr("gen3d.pipeline.stages.sample_volumes.renoise_score", lambda *_, **__: torch.zeros(1))
     monkeypatch.setattr("gen3d.priors.volume.looks.NEIGHBOURS", 1)
     best, _ = made("a barrel", replace(settings, seeds=3), tmp_path / "run")
     assert torch.allclose(best.gaussians.means, alone[1].means, atol=1e-5)
@@ -115,7 +115,7 @@ def test_prompts_far_from_everything_are_noted(settings, tmp_path):
 
 def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("gen3d.pipeline.stages.text.GenerateText.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("gen3d.pipeline.stages.sample_volumes.SampleVolumes.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             made("a barrel", settings, tmp_path / "run")
     with Run.open(tmp_path / "run") as again:

@@ -13,14 +13,17 @@ from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining, arou
 from gen3d.pipeline.training.phrases import phrases
 from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.pipeline.training.train_gvgen import words_of
-from gen3d.pipeline.training.volume_batches import VolumeBatches, encoded
+from gen3d.pipeline.training.volume_batches import VolumeBatches, encoded, pictured
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.packing import pack
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import SurfacePoints, surface_volume
 from gen3d.pipeline.volumes.volume_set import VolumeRecord, VolumeSet, together, write_file, write_volumes
+from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.perceptual import Lpips
+from gen3d.priors.pictures import PictureEncoder
 from gen3d.priors.text import Encoded
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.network import VolumeNetwork
@@ -62,7 +65,7 @@ def volumes(tmp_path_factory):
 
 def batches_of(volumes, settings, *ranks):
     chosen = volumes.select("train")
-    return VolumeBatches(chosen, encoded(chosen.records, words, settings), settings, *ranks)
+    return VolumeBatches(chosen, encoded(chosen, words, settings), settings, *ranks)
 
 
 def trained(volumes, settings, out, **job):
@@ -218,3 +221,19 @@ def test_words_know_what_objects_look_like(volumes):
     apart = (found.looks.numbers[:, None] - found.looks.numbers).norm(dim=-1)
     assert float(apart[0, 1]) < float(apart[0, 8])  # sizes and colours change step by step
     assert words_of(volumes, words, None).looks is None
+
+
+def test_networks_can_be_told_by_pictures(volumes, tmp_path):
+    torch.manual_seed(0)
+    net = MultiviewNetwork(MultiviewSettings(size=16, channels=(16, 32), groups=8, heads=2, layers=2, text=8))
+    encoder = PictureEncoder(net)
+    settings = replace(FIELD, network=replace(NET, encoder="dsplats", text=encoder.width))
+    told = pictured(volumes, encoder, settings)
+    assert len(told.tokens) == 9
+    assert told.tokens[0][0].shape == (16, 32)
+    assert not torch.equal(told.tokens[0][0], told.tokens[8][0])
+    assert torch.equal(told.tokens[3][1], pictured(volumes, encoder, settings).tokens[3][1])
+    data = VolumeData(volumes, settings, lambda: encoder)
+    module = FieldTraining(settings, statistics(data.training)[0])
+    figures = run(module, data, TrainingJob(tmp_path, 6, check=6, accelerator="cpu"))
+    assert figures["check/error"] > 0

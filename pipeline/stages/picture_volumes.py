@@ -1,0 +1,48 @@
+"""Volumes of splats of one picture, by networks that were trained to read pictures."""
+
+import torch
+
+from gen3d.errors import UsageError
+from gen3d.pipeline.objects.views import LONGEST_SIDE, object_cameras
+from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.sample_volumes import SampleVolumes
+from gen3d.pipeline.stages.settings import ImageSettings
+from gen3d.pipeline.stages.state import ImageState
+from gen3d.pipeline.volumes.surface import FILLED
+from gen3d.priors.multiview.denoiser import draw, to_pictures
+from gen3d.priors.multiview.generate import GivenViews
+from gen3d.priors.pictures import PICTURES
+from gen3d.priors.volume.network import Told
+from gen3d.priors.volume.shipped import shipped_model
+from gen3d.renderers.frames import move_gaussians, rigid
+from gen3d.renderers.gaussians import Gaussians
+
+
+def picture_volumes(run: Run, settings: ImageSettings, device: str) -> SampleVolumes:
+    """The stage that samples volumes of the first picture; of several those come first that show it.
+
+    Raises:
+        UsageError: the networks read words.
+    """
+    model, given = shipped_model(settings.field, settings.attributes, device), list[GivenViews]()
+    if model.field.settings.encoder != PICTURES:
+        raise UsageError("these networks read words, not pictures; give them to gen3d text")
+
+    def told(state: ImageState) -> Told:
+        given.append(view_of(state, settings.elevation))
+        return model.told(given[0].to(device))
+
+    def judge(splats: Gaussians) -> float:
+        placed = move_gaussians(splats, rigid(torch.eye(3), scale=LONGEST_SIDE / FILLED))  # as large as in training
+        front = object_cameras([0.0], [settings.elevation], given[0].pictures.shape[-1])
+        shown = to_pictures(draw(placed, front, backend=settings.backend))
+        return float((shown - given[0].pictures[0]).square().mean())
+
+    return SampleVolumes(run, settings, model, told, judge, device)
+
+
+def view_of(state: ImageState, elevation: float) -> GivenViews:
+    """The first picture as networks take it."""
+    first = state.ready[0]
+    cameras = object_cameras([0.0], [elevation], first.picture.shape[-1]).expand(1)
+    return GivenViews(first.picture[None, None], first.alpha[None, None], cameras)
