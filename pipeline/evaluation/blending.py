@@ -10,7 +10,7 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.evaluation.baselines import Bench, Entrant, copy, several
 from gen3d.pipeline.evaluation.object_scores import psnr_of
 from gen3d.pipeline.evaluation.objects_protocol import Predicted, Question, chosen, over_white, question_of
-from gen3d.pipeline.training.data import split_off
+from gen3d.pipeline.objects.holdout import split_off
 
 STEPS = 20  # weights that are tried are multiples of 1 / 20
 

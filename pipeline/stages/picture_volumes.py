@@ -24,19 +24,18 @@ def picture_volumes(run: Run, settings: ImageSettings, device: str) -> SampleVol
     Raises:
         UsageError: the networks read words.
     """
-    model, given = shipped_model(settings.field, settings.attributes, device), list[GivenViews]()
+    model = shipped_model(settings.field, settings.attributes, device)
     if model.field.settings.encoder != PICTURES:
         raise UsageError("these networks read words, not pictures; give them to gen3d text")
 
     def told(state: ImageState) -> Told:
-        given.append(view_of(state, settings.elevation))
-        return model.told(given[0].to(device))
+        return model.told(view_of(state, settings.elevation).to(device))
 
-    def judge(splats: Gaussians) -> float:
+    def judge(state: ImageState, splats: Gaussians) -> float:
+        picture = state.ready[0].picture
         placed = move_gaussians(splats, rigid(torch.eye(3), scale=LONGEST_SIDE / FILLED))  # as large as in training
-        front = object_cameras([0.0], [settings.elevation], given[0].pictures.shape[-1])
-        shown = to_pictures(draw(placed, front, backend=settings.backend))
-        return float((shown - given[0].pictures[0]).square().mean())
+        front = object_cameras([0.0], [settings.elevation], picture.shape[-1])
+        return float((to_pictures(draw(placed, front, backend=settings.backend))[0] - picture).square().mean())
 
     return SampleVolumes(run, settings, model, told, judge, device)
 

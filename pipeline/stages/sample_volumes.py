@@ -21,7 +21,7 @@ from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
 RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
-Judge = Callable[[Gaussians], float]  # how badly splats answer to what was asked for
+Judge = Callable[[ImageState, Gaussians], float]  # how badly splats answer to what was asked for
 
 
 class SampleVolumes:
@@ -61,7 +61,7 @@ class SampleVolumes:
             if splats.count:
                 samples.append(splats)
                 doubts.append(doubt)
-                faults.append(self.judge(splats) if self.judge is not None and settings.seeds > 1 else 0.0)
+                faults.append(self.judge(state, splats) if self.judge is not None and settings.seeds > 1 else 0.0)
             progress.advance(number + 1)
         progress.finish()
         if not samples:

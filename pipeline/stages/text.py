@@ -42,8 +42,8 @@ class Interpolate:
 
     name = "interpolate"
 
-    def __init__(self, run: Run, settings: TextSettings, model: TextModel, device: str) -> None:
-        self.results, self.settings, self.model, self.device = run, settings, model, device
+    def __init__(self, run: Run, settings: TextSettings, model: TextModel) -> None:
+        self.results, self.settings, self.model = run, settings, model
 
     def run(self, state: ImageState, progress: Progress) -> ImageState:
         """Draw every frame; nothing where no other prompt is given."""
@@ -105,7 +105,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
         SampleVolumes(run, settings, model, lambda state: told, judge, device),
         Place(0.0),
         ShowSplats(run, settings.backend),
-        Interpolate(run, settings, model, device),
+        Interpolate(run, settings, model),
         Export(run),
         MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
     ]
@@ -126,7 +126,7 @@ def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> 
     cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, LOOKED, distance=FAR, fov=FOV)
     prompt = told.pooled[0].cpu()
 
-    def judge(splats: Gaussians) -> float:
+    def judge(state: ImageState, splats: Gaussians) -> float:
         return -looks.agreement(described(lpips, draw(splats, cameras, backend=settings.backend).rgb.clamp(0, 1)), prompt)
 
     return judge

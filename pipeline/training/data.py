@@ -1,6 +1,5 @@
 """The batches of a training for Lightning, and those that it is measured on."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import lightning.pytorch as pl
@@ -8,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from gen3d.errors import UsageError
+from gen3d.pipeline.objects.holdout import split_off, without
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.training.batches import ObjectBatch, StepBatches, joined
@@ -67,20 +67,6 @@ class Remaining(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self._first, self._count))
-
-
-def without(objects: ObjectSet, others: ObjectSet) -> ObjectSet:
-    """The objects of a set that are not in another one, which may be of the same library and drawn in another way."""
-    ids = {record.id for record in others.records}
-    return ObjectSet(objects.folder, [record for record in objects.records if record.id not in ids], objects.manifest)
-
-
-def split_off(objects: ObjectSet, count: int) -> tuple[ObjectSet, ObjectSet]:
-    """All but some objects, and those: the ones whose ids have the smallest hashes, the same in every set of the library."""
-    ordered = sorted(objects.records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
-    kept = {record.id for record in ordered[:count]}
-    holdout = ObjectSet(objects.folder, [record for record in objects.records if record.id in kept], objects.manifest)
-    return without(objects, holdout), holdout
 
 
 def checked(objects: ObjectSet, number: int, *, noised: int) -> ObjectBatch:

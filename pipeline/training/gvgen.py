@@ -21,6 +21,7 @@ from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
 from gen3d.renderers.similarity import l1_ssim
 
+CAMERAS, BLUR = 1, 2  # streams of random numbers beside that of the noise
 EMPTY = 0.1  # weight of the opacity of nodes that hold nothing beside all of one that holds something
 WARM = 0.2  # share of the steps after which pictures count in full
 LOWEST, HIGHEST = -10.0, 60.0  # degrees above the horizon that pictures are taken from
@@ -62,7 +63,7 @@ def around(batch: VolumeBatch, settings: AttributeSettings) -> Cameras:
     """Cameras at random places around each object, by its seed, `[b, views]`."""
     parts = []
     for seed in batch.seeds:
-        numbers = torch.rand(2, settings.views, generator=torch.Generator().manual_seed(seed + 1))
+        numbers = torch.rand(2, settings.views, generator=torch.Generator().manual_seed(seed + CAMERAS))
         azimuths, elevations = (360 * numbers[0]).tolist(), (LOWEST + (HIGHEST - LOWEST) * numbers[1]).tolist()
         parts.append(object_cameras(azimuths, elevations, settings.pixels, distance=DISTANCE, fov=FOV))
     poses, matrices = (torch.stack([getattr(part, name) for part in parts]) for name in ("world_to_camera", "intrinsics"))
@@ -158,7 +159,7 @@ class AttributeTraining(PriorTraining):
     def _made(self, network: VolumeNetwork, batch: VolumeBatch, *, blur: float) -> tuple[Float[Tensor, "b 13 n n n"], Float[Tensor, " b"]]:
         """Volumes of the network, and the errors of their normalised attributes, weighted by the noise where there is any."""
         statistics, held = network.statistics, batch.volumes[:, LOGIT, None] > FAINT
-        field = batch.fields + blur * batch.noise(1) if blur else batch.fields
+        field = batch.fields + blur * batch.noise(1, BLUR) if blur else batch.fields
         truth = statistics.normalise(batch.volumes)
         if network.kind == NONE:
             normal = network(field, None, batch.told).float()

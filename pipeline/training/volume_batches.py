@@ -53,10 +53,10 @@ class VolumeBatch:
         there = {each.name: getattr(self, each.name).to(device) for each in fields(self) if each.name != "seeds"}
         return replace(self, **there)
 
-    def noise(self, channels: int) -> Float[Tensor, "b c n n n"]:
-        """Normal numbers, of each object by its seed."""
+    def noise(self, channels: int, stream: int = 0) -> Float[Tensor, "b c n n n"]:
+        """Normal numbers, of each object by its seed; those of other streams are others."""
         shape = (channels, *self.fields.shape[2:])
-        parts = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in self.seeds]
+        parts = [torch.randn(shape, generator=torch.Generator().manual_seed(seed + stream)) for seed in self.seeds]
         return torch.stack(parts).to(self.fields)
 
 

@@ -1,6 +1,5 @@
 """Volumes of a library as trainings take them: a hold-out, phrases, statistics."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gen3d.errors import BadInput, UsageError
+from gen3d.pipeline.objects.holdout import held_out
 from gen3d.pipeline.training.data import Remaining
 from gen3d.pipeline.training.volume_batches import Sentences, VolumeBatch, VolumeBatches, encoded, pictured
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
@@ -40,8 +40,7 @@ class VolumeData(pl.LightningDataModule):
         if (size := volumes.settings.size) != (taken := settings.network.size):
             raise BadInput(f"{volumes.folder} has volumes of {size} nodes and the network takes {taken}; say --network.size {size}")
         every = volumes.select("train")
-        ordered = sorted(every.records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
-        kept = {record.id for record in ordered[: settings.holdout]}
+        kept = held_out([record.id for record in every.records], settings.holdout)
         parts = [tuple(record for record in every.records if (record.id in kept) == wanted) for wanted in (False, True)]
         if not all(parts):
             raise UsageError(f"{len(every)} training objects and a hold-out of {settings.holdout} leave nothing; lower --holdout")

@@ -17,10 +17,10 @@ from gen3d.pipeline.evaluation.networks import NetworkMethod
 from gen3d.pipeline.evaluation.object_scores import score
 from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen, over_white, protocol_of
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
+from gen3d.pipeline.objects.holdout import split_off
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.progress import Silent
-from gen3d.pipeline.training.data import split_off
 from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.samplers.named import SOLVERS

@@ -7,7 +7,7 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.evaluation import baselines
 from gen3d.pipeline.evaluation.blending import blended, build_blend, choose_weights, scores_of_blends
 from gen3d.pipeline.evaluation.objects_protocol import Predicted, question_of
-from gen3d.pipeline.training.data import split_off
+from gen3d.pipeline.objects.holdout import split_off
 
 PLAIN, OTHER = (0.2, 0.4, 0.6), (0.6, 0.2, 0.2)
 

@@ -127,7 +127,7 @@ def test_a_video_leads_from_one_to_the_other(settings, tmp_path):
     _, run = made("a barrel", replace(settings, other="a chair!!", frames=3), tmp_path / "run")
     assert (run.previews / "interpolation.mp4").stat().st_size > 500
     model = shipped_model(settings.field, settings.attributes)
-    stage = Interpolate(run, replace(settings, prompt="a barrel", other="a chair!!", frames=3), model, "cpu")
+    stage = Interpolate(run, replace(settings, prompt="a barrel", other="a chair!!", frames=3), model)
     ends = (End(model.told(["a barrel"]), 0), End(model.told(["a chair!!"]), 0))
     frames = list(stage._frames(ends, Silent()))
     camera = object_cameras([30.0], [20.0], 512, distance=2.0, fov=40.0)
