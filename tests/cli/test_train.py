@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gen3d.priors.multiview.weights import load_network
+from gen3d.priors.volume.words import load_words
 
 SMALL = [
     *(
@@ -98,20 +99,65 @@ def test_pictures_of_another_size_are_told(gen3d, rendered, tmp_path):
     assert "has pictures of 24 pixels and the network takes 64; say --network.size 24" in err
 
 
-@pytest.mark.slow
-def test_two_processes_are_one(rendered, tmp_path):
-    """The same global batch over two processes gives the weights of one process."""
+def check_two_processes_are_one(prior, data, flags, last, tmp_path):
+    """The same global batch over two processes gives the weights of one process; the last layer began at zero."""
     places = {name: tmp_path / name for name in ("one", "two")}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, more in (("one", ["--devices=1"]), ("two", ["--devices=2", "--strategy=ddp"])):
-        command = [sys.executable, "-m", "gen3d", "train", "dsplats", "--data", rendered, "--out", places[name], *SMALL, *more, "-q"]
+        command = [sys.executable, "-m", "gen3d", "train", prior, "--data", data, "--out", places[name], *flags, *more, "-q"]
         told = subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240, capture_output=True, text=True)
         assert told.stdout.count("steps in") == 1
     one, two = (weights(place) for place in places.values())
-    last = torch.load(places["one"] / "last.ckpt", weights_only=True)["state_dict"]["network.unet.conv_out.weight"]
-    assert float(last.abs().mean()) > 1e-3  # it began at zero
+    assert float(torch.load(places["one"] / "last.ckpt", weights_only=True)["state_dict"][f"network.{last}.weight"].abs().mean()) > 1e-3
     assert torch.allclose(one, two, atol=2e-4)  # Adam makes much of rounding where a gradient is almost zero
     assert float((one - two).abs().mean()) < 1e-6
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(rendered, tmp_path):
+    check_two_processes_are_one("dsplats", rendered, SMALL, "unet.conv_out", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def volumes(rendered, tmp_path_factory):
+    """Volumes of the boxes, and flags of a network that reads with a tiny encoder."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from scenes import save_pipeline
+
+    from gen3d.pipeline.progress import Silent
+    from gen3d.pipeline.volumes.fit_set import fit_volumes
+    from gen3d.pipeline.volumes.settings import VolumeSettings
+
+    folder = tmp_path_factory.mktemp("volumes")
+    fit_volumes(rendered, folder / "volumes", VolumeSettings(size=8, steps=5), Silent(), workers=1)
+    source = save_pipeline(folder / "sd")
+    transformers.CLIPTextModel.from_pretrained(source / "text_encoder").save_pretrained(folder / "clip")
+    transformers.CLIPTokenizer.from_pretrained(source / "tokenizer").save_pretrained(folder / "clip")
+    shape = {"size": 8, "channels": "[16,32]", "head": 8, "groups": 8, "text": 8, "encoder": folder / "clip"}
+    flags = [f"--network.{name}={value}" for name, value in shape.items()]
+    return folder / "volumes", [*flags, "--steps=4", "--objects=2", "--holdout=2", "--check=4", "--rate=0.2", "--phrases=2", *SMALL[-2:]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["gvgen-field", "gvgen-attributes"])
+def test_two_processes_are_one_for_volumes_too(prior, volumes, tmp_path):
+    check_two_processes_are_one(prior, *volumes, "leave", tmp_path)
+
+
+def test_volumes_and_words_become_networks(gen3d, volumes, tmp_path):
+    data, flags = volumes
+    files = {}
+    for prior in ("field", "attributes"):
+        out = tmp_path / prior
+        code, told, _ = gen3d("train", f"gvgen-{prior}", "--data", str(data), "--out", str(out), *flags, "--json", "-q")
+        facts = json.loads(told)
+        assert (code, facts["steps"]) == (0, 4)
+        files[prior] = facts["weights"]
+    assert load_words(tmp_path / "field" / "gvgen-words.safetensors").phrases == ("a box",)
+    told = [f"--{name}={file}" for name, file in files.items()]
+    assert gen3d("text", "a box", *told, "--steps", "2", "--no_mesh", "--out", str(tmp_path / "run"), "-q")[0] == 0
+    code, _, err = gen3d("train", "gvgen-field", "--data", str(data), str(data), "--out", str(tmp_path / "x"), *flags)
+    assert (code, "there are 2 folders of volumes; give one" in err) == (2, True)
 
 
 def test_muon_needs_whole_matrices(gen3d, rendered, tmp_path):
