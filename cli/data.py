@@ -42,19 +42,24 @@ def execute(options: SimpleNamespace) -> Report:
 def _volumes(options: SimpleNamespace) -> Report:
     if options.out is None:
         raise UsageError("gen3d data volumes needs --out FOLDER, the folder to write the volumes to")
-    if options.settings != RenderSettings():
-        raise UsageError("how pictures are drawn belongs to gen3d data render; the settings of volumes begin with --volume")
+    if options.settings != RenderSettings() or options.object is not None:
+        raise UsageError("how pictures are drawn belongs to gen3d data render, --object to show; settings of volumes begin with --volume")
+    _check_workers(options)
     from gen3d.pipeline.volumes.fit_set import fit_volumes
 
     settings = override(VolumeSettings(), options.volume, "the command line")
     with Bar(quiet=options.quiet) as progress:
-        done = fit_volumes(options.folder, options.out, settings, progress, workers=options.workers)
+        done = fit_volumes(options.folder, options.out, settings, progress, workers=options.workers, overwrite=options.overwrite)
     psnr = {tier: [each.psnr for each in done.records if each.tier == tier] for tier in sorted({each.tier for each in done.records})}
     means = {tier: round(sum(values) / len(values), 2) for tier, values in psnr.items()}
     facts = {"volumes": Path(options.out), "objects": len(done.records), "reused": done.reused, "seconds": round(done.seconds, 1)}
     first = f"{short(Path(options.out))}: {len(done.records):,} volumes in {done.seconds:.0f} s, {done.bytes / 2**20:.1f} MiB"
     rows = table([(f"  {tier}", f"{len(psnr[tier]):,}", f"{mean:.2f} dB") for tier, mean in means.items()], ("  tier", "objects", "PSNR"))
-    return Report({**facts, "bytes": done.bytes, "psnr": means, "settings": asdict(settings)}, f"{first}\n{rows}")
+    lines = [first, rows, *(f"  failed: {name}: {reason}" for name, reason in done.failures[:MOST_FAILURES])]
+    if (there := len(done.records)) < done.planned:
+        lines.append(f"  not complete: {there:,} of {done.planned:,} objects")
+    facts |= {"planned": done.planned, "failures": done.failures, "bytes": done.bytes, "psnr": means, "settings": asdict(settings)}
+    return Report(facts, "\n".join(lines))
 
 
 def _render(options: SimpleNamespace) -> Report:
@@ -62,8 +67,8 @@ def _render(options: SimpleNamespace) -> Report:
         raise UsageError("gen3d data render needs --out SET, the folder to write the set to")
     if options.object is not None:
         raise UsageError("--object belongs to gen3d data show; gen3d data render takes a whole library")
-    if options.workers < 0:
-        raise UsageError(f"workers is {options.workers}; it must be at least 0")
+    _check_workers(options)
+    _check_no_volume(options)
     from gen3d.pipeline.objects.render_set import render_set
 
     with Bar(quiet=options.quiet) as progress:
@@ -80,6 +85,7 @@ def _show(options: SimpleNamespace) -> Report:
         raise UsageError("--object needs --out sheet.png, the picture to draw")
     if options.settings != RenderSettings() or options.workers:
         raise UsageError("the settings of a set belong to gen3d data render; gen3d data show takes --object and --out")
+    _check_no_volume(options)
     sheet = None if options.out is None else may_write(Path(options.out), options.overwrite)
     from gen3d.pipeline.formats.images import write_image
     from gen3d.pipeline.objects.object_set import ObjectSet
@@ -97,6 +103,16 @@ def _show(options: SimpleNamespace) -> Report:
         facts["sheet"] = sheet
         rows += f"\n{short(sheet)}"
     return Report(facts, f"{short(objects.folder)}\n{rows}")
+
+
+def _check_workers(options: SimpleNamespace) -> None:
+    if options.workers < 0:
+        raise UsageError(f"workers is {options.workers}; it must be at least 0")
+
+
+def _check_no_volume(options: SimpleNamespace) -> None:
+    if override(VolumeSettings(), options.volume, "the command line") != VolumeSettings():
+        raise UsageError("the settings that begin with --volume belong to gen3d data volumes")
 
 
 def _summary(folder: Path, manifest: "SetManifest") -> tuple[dict[str, Any], str]:

@@ -83,7 +83,8 @@ class Parser:
             BadInput: a --config file cannot be read.
         """
         if self._kinds:
-            named = next((word for word in arguments if word in self._kinds), next(iter(self._kinds)))
+            free = [word for before, word in zip(["", *arguments], arguments, strict=False) if not before.startswith("-")]
+            named = next((word for word in [*free, *arguments, *self._kinds] if word in self._kinds), "")  # not the value of a flag
             self._presets = f"{self._verb}/{named}"
             self.add_settings(self._kinds[named], presets=True)
         words = self._listed(self._switched(_underscored(arguments)))

@@ -7,12 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gen3d.errors import BadInput
 from gen3d.priors.multiview.generate import GivenViews
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
 from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.text import Encoded
 
-PICTURES = "dsplats"  # the encoder's name in settings
+SHIPPED = "dsplats"  # the name of the shipped network's encoder in settings
+
+
+def reads_pictures(encoder: str) -> bool:
+    """Whether an encoder of this name is one of pictures: that of the shipped multiview network, or of another one's file."""
+    return encoder == SHIPPED or encoder.endswith(".safetensors")
 
 
 class PictureEncoder(nn.Module):
@@ -48,11 +54,14 @@ class PictureEncoder(nn.Module):
         return Encoded(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
 
 
-def load_picture_encoder(weights: str = "") -> PictureEncoder:
-    """The encoder of the shipped multiview network, or of another one's file.
+def load_picture_encoder(name: str) -> PictureEncoder:
+    """The encoder of a name for which `reads_pictures` holds.
 
     Raises:
-        MissingWeights: this build ships none.
+        MissingWeights: this build ships no network.
         BadInput: the file is no network of pixels.
     """
-    return PictureEncoder(shipped_model(weights).network)
+    model = shipped_model("" if name == SHIPPED else name)
+    if model.encode is not None:
+        raise BadInput(f"{name} is a network of latents; pictures are read by networks of pixels")
+    return PictureEncoder(model.network)

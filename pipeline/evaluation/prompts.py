@@ -55,7 +55,7 @@ class Agreement:
 
     Attributes:
         category: the nearest object's is that of the sentence.
-        colour: its first colour is among those of the sentence.
+        colour: its first colour is that of the sentence.
         name: they share a word of their names.
         distance: to it, LPIPS.
     """

@@ -11,7 +11,7 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.generate import Generate, Prepare, Refine
 from gen3d.pipeline.stages.make_mesh import MakeMesh
-from gen3d.pipeline.stages.picture_volumes import picture_volumes
+from gen3d.pipeline.stages.picture_volumes import picture_model, picture_volumes
 from gen3d.pipeline.stages.place import Place, ShowSplats
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
@@ -59,12 +59,15 @@ def image_to_3d(
             return image_to_3d(picture, settings, created, progress, mask=mask)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
-    model = shipped_model(settings.weights)
-    generate: Stage[ImageState] = Generate(run, settings, model, device)
+    generate: Stage[ImageState]
     if settings.route == "volumes":
-        generate = picture_volumes(run, settings, device)
+        volumes = picture_model(settings, device)
+        size, generate = volumes.encoder.size, picture_volumes(run, settings, volumes, device)
+    else:
+        model = shipped_model(settings.weights)
+        size, generate = model.network.settings.size, Generate(run, settings, model, device)
     stages: list[Stage[ImageState]] = [
-        Prepare(run, pictures, masks, model.network.settings.size),
+        Prepare(run, pictures, masks, size),
         generate,
         Refine(run, settings, device),
         Place(settings.azimuth[0]),

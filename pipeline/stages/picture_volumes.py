@@ -1,7 +1,5 @@
 """Volumes of splats of one picture, by networks that were trained to read pictures."""
 
-import torch
-
 from gen3d.errors import UsageError
 from gen3d.pipeline.objects.views import LONGEST_SIDE, object_cameras
 from gen3d.pipeline.run import Run
@@ -11,33 +9,37 @@ from gen3d.pipeline.stages.state import ImageState
 from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.priors.multiview.denoiser import draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews
-from gen3d.priors.pictures import PICTURES
+from gen3d.priors.pictures import reads_pictures
+from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.shipped import shipped_model
-from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians
 
 
-def picture_volumes(run: Run, settings: ImageSettings, device: str) -> SampleVolumes:
-    """The stage that samples volumes of the first picture; of several those come first that show it.
+def picture_model(settings: ImageSettings, device: str) -> TextModel:
+    """The networks of the settings, which read pictures.
 
     Raises:
-        UsageError: the networks read words.
+        UsageError: they read words.
     """
     model = shipped_model(settings.field, settings.attributes, device)
-    if model.field.settings.encoder != PICTURES:
+    if not reads_pictures(model.field.settings.encoder):
         raise UsageError("these networks read words, not pictures; give them to gen3d text")
+    return model
+
+
+def picture_volumes(run: Run, settings: ImageSettings, model: TextModel, device: str) -> SampleVolumes:
+    """The stage that samples volumes of the first picture; of several those come first that show it."""
 
     def told(state: ImageState) -> Told:
         return model.told(view_of(state, settings.elevation).to(device))
 
     def judge(state: ImageState, splats: Gaussians) -> float:
         picture = state.ready[0].picture
-        placed = move_gaussians(splats, rigid(torch.eye(3), scale=LONGEST_SIDE / FILLED))  # as large as in training
         front = object_cameras([0.0], [settings.elevation], picture.shape[-1])
-        return float((to_pictures(draw(placed, front, backend=settings.backend))[0] - picture).square().mean())
+        return float((to_pictures(draw(splats, front, backend=settings.backend))[0].clamp(-1, 1) - picture).square().mean())
 
-    return SampleVolumes(run, settings, model, told, judge, device)
+    return SampleVolumes(run, settings, model, told, judge, device, scale=LONGEST_SIDE / FILLED)  # as large as in pictures
 
 
 def view_of(state: ImageState, elevation: float) -> GivenViews:

@@ -18,6 +18,7 @@ from gen3d.priors.samplers.probes import renoise_score
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
 from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.volume import visible
+from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians
 
 RENOISED, DRAWS = (0.2, 0.5, 1.0), 4  # noise that samples are looked at with again
@@ -34,6 +35,7 @@ class SampleVolumes:
         told: what they are told.
         judge: of the splats of a sample; None leaves it to the network.
         device: of the networks.
+        scale: of the splats, from the frame of volumes to that in which they are compared with pictures.
     """
 
     name = "generate"
@@ -46,9 +48,10 @@ class SampleVolumes:
         told: Callable[[ImageState], Told],
         judge: Judge | None,
         device: str,
+        scale: float = 1.0,
     ) -> None:
         self.results, self.settings, self.model = run, settings, model
-        self.told, self.judge, self.device = told, judge, device
+        self.told, self.judge, self.device, self.scale = told, judge, device, scale
 
     @torch.inference_mode()
     def run(self, state: ImageState, progress: Progress) -> ImageState:
@@ -77,6 +80,7 @@ class SampleVolumes:
         noise, size = per_sample([seed], device=self.device), model.field.settings.size
         field = sample_field(model.field, told, noise((1, 1, size, size, size)), sampling, noise)
         splats = visible(attributes_of(model.attributes, field, told, noise, sampling).gaussians().unbatched()).to("cpu")
+        splats = move_gaussians(splats, rigid(torch.eye(3), scale=self.scale))
         if settings.seeds == 1:
             return splats, 0.0
         denoiser = CFG(Network(model.field, model.field.path, model.field.kind), settings.guidance)  # type: ignore[arg-type]  # not none

@@ -24,7 +24,7 @@ from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.perceptual import load_lpips
-from gen3d.priors.pictures import PICTURES
+from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
 from gen3d.priors.volume.looks import described
@@ -95,7 +95,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
     model = shipped_model(settings.field, settings.attributes, device)
-    if model.field.settings.encoder == PICTURES:
+    if reads_pictures(model.field.settings.encoder):
         raise UsageError("these networks read pictures, not words; give them to gen3d image --route volumes")
     told = model.told([settings.prompt])
     if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):

@@ -45,17 +45,21 @@ def denoised(network: VolumeNetwork, x0: Tensor, batch: VolumeBatch, beside: Ten
     return to_x0(network.kind, output.float(), x, c), c  # type: ignore[arg-type]  # not none: it has times
 
 
-def attribute_error(made: Float[Tensor, "b 13 n n n"], truth: Float[Tensor, "b 13 n n n"], held: Tensor) -> Float[Tensor, " b"]:
+def attribute_error(
+    made: Float[Tensor, "b 13 n n n"], truth: Float[Tensor, "b 13 n n n"], held: Tensor, *, everywhere: bool = False
+) -> Float[Tensor, " b"]:
     """The squared error of normalised attributes: of all where a node holds something, of the opacity alone elsewhere.
 
     Args:
         made: by a network.
         truth: of the objects.
         held: where a node holds something `[b, 1, n, n, n]`.
+        everywhere: all attributes count at all nodes, as they must where they are sampled.
     """
     error = (made - truth).square()
     there = (error * held).mean(1).flatten(1).sum(1) / held.flatten(1).sum(1).clamp_min(1)
-    nothing = (error[:, LOGIT] * ~held[:, 0]).flatten(1).sum(1) / (~held).flatten(1).sum(1).clamp_min(1)
+    elsewhere = error.mean(1) if everywhere else error[:, LOGIT]
+    nothing = (elsewhere * ~held[:, 0]).flatten(1).sum(1) / (~held).flatten(1).sum(1).clamp_min(1)
     return there + EMPTY * nothing
 
 
@@ -134,7 +138,7 @@ class AttributeTraining(PriorTraining):
         """The loss of one batch."""
         settings, done = self.settings, self.global_step / (WARM * self.settings.steps)
         made, error = self._made(self.network, batch, blur=settings.blur)
-        weight = max(settings.volume, 1 - (1 - settings.volume) * done)
+        weight = 1 + (settings.volume - 1) * min(1.0, done)
         loss, figures = weight * error.mean(), {"train/volume": error.detach().mean()}
         if settings.render:
             pictures = picture_error(splats_of(made), splats_of(batch.volumes), around(batch, settings), settings.ssim)
@@ -168,7 +172,7 @@ class AttributeTraining(PriorTraining):
         whole = torch.cat([torch.where(held, truth[:, :LOGIT], 0.0), truth[:, LOGIT:]], 1)
         normal, c = denoised(network, whole, batch, field)
         weight = torch.as_tensor(WEIGHTS[self.settings.weight](c)).to(normal)
-        return bounded(statistics.restore(normal)), weight * attribute_error(normal, whole, held)
+        return bounded(statistics.restore(normal)), weight * attribute_error(normal, whole, held, everywhere=True)
 
 
 def network_of(settings: FieldSettings | AttributeSettings, inputs: int, outputs: int, statistics: Statistics) -> VolumeNetwork:

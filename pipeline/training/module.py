@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -36,16 +36,16 @@ class PriorTraining(pl.LightningModule):
         self._matrices, self._ends = matrices_of(network), tuple(network.ENDS)  # before a strategy cuts them into pieces
         self._adopted = adopted if pretrained else None
 
-    def begin_with(self, network: nn.Module) -> None:
+    def begin_with(self, network: Any) -> None:
         """Take the weights of a network.
 
         Raises:
             BadInput: it has other shapes.
         """
-        mine, theirs = ({name: tuple(value.shape) for name, value in each.state_dict().items()} for each in (self.network, network))
-        theirs_are, ours_are = getattr(network, "settings", None), self.network.settings
-        if mine != theirs or theirs_are != ours_are:
-            raise BadInput(f"the network to begin with has {theirs_are} and {ours_are} is trained; give the same")
+        mine, theirs = self.network.facts, network.facts
+        other = [f"{name} {theirs.get(name)} instead of {mine[name]}" for name in mine if theirs.get(name) != mine[name]]
+        if other:
+            raise BadInput(f"the network to begin with is another one: {', '.join(other)}; give one that was trained with these settings")
         for each in (self.network, self.average.network):
             each.load_state_dict(network.state_dict())
 

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from gen3d.errors import Interrupted, UsageError
 from gen3d.pipeline.training.logs import Grids, loggers
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 from gen3d.renderers.native.threads import kernel_threads
 
@@ -61,7 +62,16 @@ class TrainingJob:
 
 def strategy_of(name: str) -> str | Strategy:
     """Lightning's strategy; fsdp cuts whole networks into one piece for each process, the average and what it follows alike."""
-    return FSDPStrategy(auto_wrap_policy={MultiviewNetwork}, state_dict_type="full") if name == "fsdp" else name
+    return FSDPStrategy(auto_wrap_policy={MultiviewNetwork, VolumeNetwork}, state_dict_type="full") if name == "fsdp" else name
+
+
+class Saver(ModelCheckpoint):
+    """Writes checkpoints by the clock, and when a training is interrupted; not when it has gone astray and would spoil the last one."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save what Ctrl-C has stopped."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            super().on_exception(trainer, pl_module, exception)
 
 
 def run(
@@ -72,7 +82,7 @@ def run(
     Raises:
         Interrupted: Ctrl-C; a checkpoint is written first.
     """
-    saver = ModelCheckpoint(
+    saver = Saver(
         job.out,
         filename="last",
         save_top_k=1,

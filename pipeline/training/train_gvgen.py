@@ -20,8 +20,8 @@ from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.perceptual import Lpips, load_lpips
-from gen3d.priors.pictures import PICTURES
-from gen3d.priors.text import Encoder, load_encoder
+from gen3d.priors.pictures import reads_pictures
+from gen3d.priors.text import Encoder
 from gen3d.priors.volume.looks import described, looks_of
 from gen3d.priors.volume.shipped import WORDS, encoder_of
 from gen3d.priors.volume.volume import GaussianVolume
@@ -65,8 +65,9 @@ def train_gvgen(
     module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
     if start is not None:
         module.begin_with(load_network(start))
-    if settings.network.encoder != PICTURES and not getattr(rank_zero_only, "rank", 0):
-        save_words(words_of(data.training, load_encoder(settings.network.encoder), _lpips()), job.out / WORDS)
+    words = job.out / WORDS
+    if field and not reads_pictures(settings.network.encoder) and not words.exists() and not getattr(rank_zero_only, "rank", 0):
+        save_words(words_of(data.training, data.encoder(), _lpips(progress)), words)
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
     return train(module, data, job, progress, job.out / name, save_network, began)
 
@@ -93,8 +94,9 @@ def words_of(volumes: VolumeSet, encoder: Encoder, lpips: Lpips | None) -> Words
     return Words(tuple(names), pooled, looks_of(rows, pooled[[places[record.name] for record in volumes.records]]))
 
 
-def _lpips() -> Lpips | None:
+def _lpips(progress: Progress) -> Lpips | None:
     try:
         return load_lpips("alex")
-    except MissingWeights:  # samples are then chosen without it
+    except MissingWeights as error:
+        progress.note(f"what objects look like is left out, and samples will be chosen without it: {error}")
         return None

@@ -18,7 +18,7 @@ from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.multiview.denoiser import draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews
-from gen3d.priors.pictures import PictureEncoder
+from gen3d.priors.pictures import PictureEncoder, reads_pictures
 from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder
 from gen3d.priors.volume.field import distance_field
@@ -158,7 +158,8 @@ class VolumeBatches(Dataset[VolumeBatch]):
         seeds = torch.randint(2**62, (count,), generator=generator).tolist()
         phrase = torch.randint(settings.phrases, (count,), generator=generator).tolist()
         untold = (torch.rand(count, generator=generator) < settings.untold).tolist()
-        flipped = (torch.rand(count, generator=generator) < 0.5).tolist()
+        may = not reads_pictures(settings.network.encoder)  # a sentence is true of the object in the mirror, a picture is not
+        flipped = [may and each for each in (torch.rand(count, generator=generator) < 0.5).tolist()]
         times, mine = stratified(count, generator), range(self._rank, count, self._world)
         parts = [self.objects(chosen[i], mirror=flipped[i]) for i in mine]
         told = self._sentences.told([None if untold[i] else (chosen[i], phrase[i]) for i in mine])

@@ -13,7 +13,7 @@ from gen3d.pipeline.training.data import Remaining
 from gen3d.pipeline.training.volume_batches import Sentences, VolumeBatch, VolumeBatches, encoded, pictured
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
 from gen3d.pipeline.volumes.volume_set import VolumeSet
-from gen3d.priors.pictures import PICTURES
+from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.volume import FAINT, LOGIT, GaussianVolume, Statistics
 
@@ -50,7 +50,7 @@ class VolumeData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Encode what is told of the objects, once."""
         if not hasattr(self, "_sentences"):
-            encoder, tell = self.encoder(), pictured if self.settings.network.encoder == PICTURES else encoded
+            encoder, tell = self.encoder(), pictured if reads_pictures(self.settings.network.encoder) else encoded
             self._sentences: list[Sentences] = [tell(part, encoder, self.settings) for part in (self.training, self.kept)]
 
     def train_dataloader(self) -> "DataLoader[VolumeBatch]":

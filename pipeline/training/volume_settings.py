@@ -48,6 +48,7 @@ class FieldSettings(VolumeTrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, kind=("x0", "v", "flow"), weight=WEIGHTS)
+        check_weight(self.kind, self.weight)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ class AttributeSettings(VolumeTrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, kind=("none", "x0", "v", "flow"), weight=WEIGHTS)
+        check_weight(self.kind, self.weight)
         check_ranges(self, blur=(0, 1), volume=(0, 100), render=(0, 100), views=(1, 64), pixels=(16, 1024), ssim=(0, 1))
         if not self.volume and not self.render:
             raise UsageError("volume and render are both 0, and nothing else teaches; raise one of them")
+
+
+def check_weight(kind: str, weight: str) -> None:
+    """Make sure that errors of x0 are not weighted without bound: those of a network of x0 do not vanish where there is no noise.
+
+    Raises:
+        UsageError: they are.
+    """
+    if kind == "x0" and weight not in ("uniform", "min_snr"):
+        raise UsageError(f"the weight {weight} has no bound where there is no noise, and the kind is x0; say --weight min_snr or uniform")

@@ -3,14 +3,15 @@
 import hashlib
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gen3d.errors import Interrupted, UsageError
+from gen3d.errors import BadInput, Interrupted, UsageError
+from gen3d.files import sha256
 from gen3d.pipeline.evaluation.object_scores import decibels
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.parallel import outcomes, processors
@@ -21,7 +22,7 @@ from gen3d.pipeline.volumes.packing import pack, unpack
 from gen3d.pipeline.volumes.refine import refined
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import framed, surface_points, surface_volume
-from gen3d.pipeline.volumes.volume_set import MANIFEST, VolumeRecord, read_volumes, together, write_file, write_volumes
+from gen3d.pipeline.volumes.volume_set import MANIFEST, VolumeRecord, Volumes, read_volumes, together, write_file, write_volumes
 from gen3d.priors.volume.volume import GaussianVolume
 from gen3d.renderers.native.threads import kernel_threads
 from gen3d.renderers.rendering import rasterize
@@ -33,15 +34,34 @@ class VolumesReport:
 
     Attributes:
         records: of all volumes.
-        reused: objects that an earlier run had done.
+        planned: objects of the set.
+        reused: of them, those that an earlier run had done.
+        failures: objects that have no volume, and why.
         seconds: wall time.
         bytes: of the files.
     """
 
     records: tuple[VolumeRecord, ...]
+    planned: int
     reused: int
+    failures: tuple[tuple[str, str], ...]
     seconds: float
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What became of a portion.
+
+    Attributes:
+        records: of its volumes.
+        digest: SHA-256 of their file; empty where there is none.
+        failures: objects that have no volume, and why.
+    """
+
+    records: tuple[VolumeRecord, ...]
+    digest: str
+    failures: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +77,9 @@ class Portion:
     numbers: tuple[int, ...]
 
 
-def fit_volumes(source: str | Path, folder: str | Path, settings: VolumeSettings, progress: Progress, *, workers: int = 0) -> VolumesReport:
+def fit_volumes(
+    source: str | Path, folder: str | Path, settings: VolumeSettings, progress: Progress, *, workers: int = 0, overwrite: bool = False
+) -> VolumesReport:
     """Fit a volume to every object of a rendered set, or to those that an earlier run of the same settings has left.
 
     Args:
@@ -66,10 +88,11 @@ def fit_volumes(source: str | Path, folder: str | Path, settings: VolumeSettings
         settings: of the fits.
         progress: listener.
         workers: processes; 0 takes one for each processor.
+        overwrite: replace volumes that are there.
 
     Raises:
-        BadInput: there is no set, or the folder holds volumes of another one.
-        UsageError: the set has no depth, or the folder holds volumes of other settings, or another process works in it.
+        BadInput: there is no set, or none of its objects can be fitted.
+        UsageError: the set has no depth, or the folder holds volumes of other settings or of another set, or another process works in it.
         Interrupted: Ctrl-C; finished files are kept.
     """
     began, objects, target = time.monotonic(), ObjectSet(source), Path(folder)
@@ -77,23 +100,27 @@ def fit_volumes(source: str | Path, folder: str | Path, settings: VolumeSettings
         raise UsageError(f"{source} holds no depth, at which volumes begin; render it with --geometry true")
     fingerprint = hashlib.sha256(" ".join(shard.sha256 for shard in objects.manifest.shards).encode()).hexdigest()
     with writing(target, "--out"):
-        records = _earlier(target, settings, fingerprint)
-        done, reused = {record.file for record in records}, len(records)
-        missing = [portion for portion in portions(objects) if portion.file not in done]
+        volumes = Volumes(settings, fingerprint) if overwrite else _earlier(target, settings, fingerprint)
+        reused, failures = len(volumes.records), list[tuple[str, str]]()
+        missing = [portion for portion in portions(objects) if portion.file not in volumes.files]
         progress.start("fit volumes", len(objects))
         progress.advance(reused)
         work = partial(fit_portion, source=Path(source), folder=target, settings=settings)
         try:
             with closing(outcomes(work, missing, workers=min(workers or processors(), len(missing)), lost=_lost)) as ready:
-                for fresh in ready:
-                    records = tuple(sorted((*records, *fresh), key=lambda each: each.id))
-                    write_volumes(target, settings, fingerprint, records)
-                    progress.advance(len(records))
+                for fitted in ready:
+                    failures += fitted.failures
+                    volumes = volumes.joined(fitted.records, fitted.digest)
+                    write_volumes(target, volumes)
+                    progress.advance(len(volumes.records), failed=len(failures))
         except KeyboardInterrupt as error:
-            raise Interrupted(f"interrupted with {len(records):,} of {len(objects):,} objects done; the same command goes on") from error
+            done = len(volumes.records)
+            raise Interrupted(f"interrupted with {done:,} of {len(objects):,} objects done; the same command goes on") from error
         progress.finish()
-    size = sum((target / file).stat().st_size for file in {record.file for record in records})
-    return VolumesReport(records, reused, time.monotonic() - began, size)
+    if not volumes.records:
+        raise BadInput(f"none of the {len(objects):,} objects of {source} could be fitted; the first, {failures[0][0]}: {failures[0][1]}")
+    size = sum((target / file).stat().st_size for file in volumes.files)
+    return VolumesReport(volumes.records, len(objects), reused, tuple(failures), time.monotonic() - began, size)
 
 
 def portions(objects: ObjectSet) -> list[Portion]:
@@ -104,13 +131,17 @@ def portions(objects: ObjectSet) -> list[Portion]:
     return [Portion(f"{Path(shard).stem}.safetensors", tuple(each)) for shard, each in sorted(numbers.items())]
 
 
-def fit_portion(portion: Portion, source: Path, folder: Path, settings: VolumeSettings) -> list[VolumeRecord]:
+def fit_portion(portion: Portion, source: Path, folder: Path, settings: VolumeSettings) -> Fitted:
     """Fit the volumes of a file and write it; another process may do it."""
-    objects = ObjectSet(source)
+    objects, parts, failures = ObjectSet(source), list[tuple[VolumeRecord, Tensor, Tensor]](), list[tuple[str, str]]()
     with kernel_threads(1):
-        parts = [fit_object(objects, number, portion.file, settings) for number in portion.numbers]
-    write_file(folder, together(parts))
-    return [record for record, _, _ in parts]
+        for number in portion.numbers:
+            try:
+                parts.append(fit_object(objects, number, portion.file, settings))
+            except Exception as error:  # one bad object must not end a job, whatever it breaks
+                failures.append((objects.record(number).id, str(error).splitlines()[0] if str(error) else type(error).__name__))
+    digest = write_file(folder, together(parts)) if parts else ""
+    return Fitted(tuple(record for record, _, _ in parts), digest, tuple(failures))
 
 
 def fit_object(objects: ObjectSet, number: int, file: str, settings: VolumeSettings) -> tuple[VolumeRecord, Tensor, Tensor]:
@@ -131,19 +162,21 @@ def quality(volume: GaussianVolume, views: ObjectViews) -> float:
     return float(decibels((shown - views.over(white)).square().flatten(1).mean(1)).mean())
 
 
-def _earlier(folder: Path, settings: VolumeSettings, fingerprint: str) -> tuple[VolumeRecord, ...]:
-    """What an earlier run of the same set and settings has finished.
+def _earlier(folder: Path, settings: VolumeSettings, fingerprint: str) -> Volumes:
+    """What an earlier run of the same set and settings has finished and is still whole.
 
     Raises:
         UsageError: it had other settings, or another set.
     """
     if not (folder / MANIFEST).is_file():
-        return ()
-    before, source, records = read_volumes(folder)
-    if before != settings or source != fingerprint:
-        raise UsageError(f"{folder} holds volumes of another set or of other settings; choose another --out")
-    return tuple(record for record in records if (folder / record.file).is_file())
+        return Volumes(settings, fingerprint)
+    before = read_volumes(folder)
+    if before.settings != settings or before.source != fingerprint:
+        raise UsageError(f"{folder} holds volumes of another set or of other settings; choose another --out, or add --overwrite")
+    whole = {file: digest for file, digest in before.files.items() if (folder / file).is_file() and sha256(folder / file) == digest}
+    return replace(before, files=whole, records=tuple(record for record in before.records if record.file in whole))
 
 
-def _lost(portion: Portion) -> list[VolumeRecord]:
-    return []  # nothing of it is there, and the next run does it again
+def _lost(portion: Portion) -> Fitted:
+    reason = "the process that fitted it died, perhaps for want of memory; the same command tries again"
+    return Fitted((), "", ((f"{len(portion.numbers)} objects of {portion.file}", reason),))

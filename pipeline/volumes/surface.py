@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.errors import UsageError
+from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, GaussianVolume, nodes
 from gen3d.renderers.frames import rigid
@@ -38,6 +38,7 @@ def surface_points(views: ObjectViews) -> SurfacePoints:
 
     Raises:
         UsageError: the views have no depth.
+        BadInput: the object covers no pixel.
     """
     if views.depth is None:
         raise UsageError("volumes begin at the surface and the set holds no depth; render it with --geometry true")
@@ -48,6 +49,8 @@ def surface_points(views: ObjectViews) -> SurfacePoints:
     rays = pixels @ (rotation.mT @ torch.linalg.inv(matrix)).mT  # of depth 1
     places = views.cameras.positions[:, None] + rays * views.depth.reshape(v, -1, 1)
     seen = (views.alpha > COVERED).reshape(v, -1)
+    if not bool(seen.any()):
+        raise BadInput("the object covers no pixel of its pictures; render them larger")
     return SurfacePoints(places[seen], views.rgb.reshape(v, -1, 3)[seen])
 
 

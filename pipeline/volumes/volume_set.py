@@ -1,6 +1,7 @@
 """Fitted volumes of a library: files of some objects each, and a manifest that says whose they are."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gen3d.errors import BadInput
-from gen3d.files import atomic_path, read_json, write_json
+from gen3d.files import atomic_path, read_json, sha256, write_json
 from gen3d.pipeline.configuration import override
 from gen3d.pipeline.volumes.packing import unpack
 from gen3d.pipeline.volumes.settings import VolumeSettings
@@ -71,6 +72,30 @@ class Packed:
     counts: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """What the manifest says.
+
+    Attributes:
+        settings: that all were fitted with.
+        source: fingerprint of the set that they were fitted to.
+        files: SHA-256 by name.
+        records: of all objects, in order of their ids.
+    """
+
+    settings: VolumeSettings
+    source: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    records: tuple[VolumeRecord, ...] = ()
+
+    def joined(self, records: tuple[VolumeRecord, ...], digest: str) -> "Volumes":
+        """With the objects of one more file."""
+        if not records:
+            return self
+        every = sorted((*self.records, *records), key=lambda each: each.id)
+        return replace(self, files={**self.files, records[0].file: digest}, records=tuple(every))
+
+
 class VolumeSet:
     """The volumes of the selected objects, by number.
 
@@ -82,7 +107,8 @@ class VolumeSet:
 
     def __init__(self, folder: str | Path, records: tuple[VolumeRecord, ...] | None = None) -> None:
         self.folder = Path(folder)
-        self.settings, _, every = read_volumes(self.folder)
+        volumes = read_volumes(self.folder)
+        self.settings, every = volumes.settings, volumes.records
         self.records = every if records is None else records
         self._files: dict[str, dict[str, Tensor]] = {}
         self._places = {each.id: (each.file, place) for file in _by_file(every).values() for place, each in enumerate(file)}
@@ -111,31 +137,29 @@ class VolumeSet:
         if file not in self._files:
             self._files[file] = _tensors(self.folder / file)
         tensors = self._files[file]
-        start, count = int(tensors["counts"][:place].sum()), int(tensors["counts"][place])
-        return unpack(tensors["held"][start : start + count], tensors["values"][start : start + count], self.settings.size)
+        try:
+            start, count = int(tensors["counts"][:place].sum()), int(tensors["counts"][place])
+            return unpack(tensors["held"][start : start + count], tensors["values"][start : start + count], self.settings.size)
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise BadInput(f"{self.folder / file} is damaged: {error}; {AGAIN}, which fits damaged files anew") from error
 
 
-def write_file(folder: Path, packed: Packed) -> None:
-    """Write the volumes of some objects in one step."""
-    with atomic_path(folder / packed.records[0].file) as temporary:
+def write_file(folder: Path, packed: Packed) -> str:
+    """Write the volumes of some objects in one step; the SHA-256 of the file."""
+    path = folder / packed.records[0].file
+    with atomic_path(path) as temporary:
         save_file({"held": packed.held, "values": packed.values, "counts": packed.counts}, temporary)
+    return sha256(path)
 
 
-def write_volumes(folder: Path, settings: VolumeSettings, source: str, records: tuple[VolumeRecord, ...]) -> None:
-    """Write the manifest in one step.
-
-    Args:
-        folder: of the volumes.
-        settings: that they were fitted with.
-        source: fingerprint of the set that they were fitted to.
-        records: of all objects.
-    """
-    lines = [asdict(record) for record in records]
-    write_json(folder / MANIFEST, {"format": FORMAT, "version": VERSION, "settings": asdict(settings), "source": source, "objects": lines})
+def write_volumes(folder: Path, volumes: Volumes) -> None:
+    """Write the manifest in one step."""
+    facts = {"settings": asdict(volumes.settings), "source": volumes.source, "files": dict(volumes.files)}
+    write_json(folder / MANIFEST, {"format": FORMAT, "version": VERSION, **facts, "objects": [asdict(each) for each in volumes.records]})
 
 
-def read_volumes(folder: Path) -> tuple[VolumeSettings, str, tuple[VolumeRecord, ...]]:
-    """Settings, fingerprint of the set, and records of a folder of volumes.
+def read_volumes(folder: Path) -> Volumes:
+    """What the manifest of a folder of volumes says.
 
     Raises:
         BadInput: it holds none, or the manifest is damaged.
@@ -148,8 +172,9 @@ def read_volumes(folder: Path) -> tuple[VolumeSettings, str, tuple[VolumeRecord,
         raise BadInput(f"{path} is not the manifest of volumes of version {VERSION}; {AGAIN}")
     try:
         records = tuple(_record(each) for each in content["objects"])
-        return override(VolumeSettings(), content["settings"], str(path)), str(content["source"]), records
-    except (KeyError, TypeError, ValueError) as error:
+        files = {str(name): str(digest) for name, digest in content["files"].items()}
+        return Volumes(override(VolumeSettings(), content["settings"], str(path)), str(content["source"]), files, records)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"{path} is damaged ({error}); {AGAIN}") from error
 
 

@@ -7,7 +7,7 @@ what comes out are splats at the cells of all views.
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -98,6 +98,11 @@ class MultiviewNetwork(nn.Module):
             raw = self.decoder(raw, inputs.flatten(0, 1))
         raw = raw.unflatten(0, (b, v)).movedim(2, -1).reshape(b, -1, settings.layers, NUMBERS)
         return to_gaussians(raw, cells_of(views, settings.cell), splat_head(settings.head))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells networks of different shapes apart."""
+        return {**asdict(self.settings), "unet": self.config}
 
     def ticks(self, times: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """What the U-Net is told of times of the cosine path: Stable Diffusion's step with as much noise, or the time itself in 1000ths."""

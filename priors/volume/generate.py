@@ -1,6 +1,6 @@
 """From sentences to splats: a distance field by diffusion, then the attributes of the splats in it (GVGEN, 2403.12957)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,6 @@ from gen3d.priors.samplers.stepping import Solver
 from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
 from gen3d.priors.volume.volume import GENERATED, GaussianVolume
 from gen3d.priors.volume.words import Words
-
-Guide = Callable[[Denoiser], Denoiser]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A 3D U-Net that reads sentences: from noised distance fields to clean ones, and on to the attributes of splats (GVGEN, 2403.12957)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -124,6 +125,11 @@ class VolumeNetwork(nn.Module):
             return again
         plain: Tensor = stage(*inputs)
         return plain
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells networks of different shapes apart."""
+        return {**asdict(self.settings), "inputs": self.inputs, "outputs": self.outputs, "kind": self.kind}
 
     @property
     def statistics(self) -> Statistics:

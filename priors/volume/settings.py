@@ -20,7 +20,7 @@ class VolumeNetworkSettings:
         head: channels of an attention head.
         groups: of group normalisation; divides all channels.
         text: width of the tokens that are read.
-        encoder: that makes them: of sentences minilm, a hub's name or a folder; of pictures dsplats.
+        encoder: that makes them: of sentences minilm, a hub's name or a folder; of pictures dsplats, or the file of a multiview network.
     """
 
     size: int = 16
@@ -44,7 +44,8 @@ class VolumeNetworkSettings:
                 f"volumes of {self.size} nodes in cells of {self.patch} do not halve {len(self.channels) - 1} times, "
                 f"or {self.groups} groups do not divide the channels {self.channels}; choose multiples"
             )
-        if not 0 <= self.attention <= len(self.channels) or any(width % self.head for width in self.channels[-self.attention or None :]):
+        attended = self.channels[max(0, len(self.channels) - self.attention) :]
+        if not 0 <= self.attention <= len(self.channels) or any(width % self.head for width in attended):
             raise ValueError(
                 f"attention is {self.attention} and heads have {self.head} channels; the levels have {self.channels}, which heads must "
                 "divide"

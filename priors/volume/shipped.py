@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from gen3d.errors import BadInput, MissingWeights, UsageError
-from gen3d.priors.pictures import PICTURES, PictureEncoder, load_picture_encoder
+from gen3d.priors.pictures import PictureEncoder, load_picture_encoder, reads_pictures
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.network import VolumeNetwork
@@ -50,7 +50,7 @@ def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | Picture
         BadInput: there is no such encoder.
         UsageError: its tokens have another width than the networks read.
     """
-    encoder = load_picture_encoder() if settings.encoder == PICTURES else load_encoder(settings.encoder)
+    encoder = load_picture_encoder(settings.encoder) if reads_pictures(settings.encoder) else load_encoder(settings.encoder)
     if encoder.width != settings.text:
         raise UsageError(
             f"{settings.encoder} gives tokens of {encoder.width} numbers and the network reads {settings.text}; "

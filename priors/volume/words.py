@@ -67,8 +67,12 @@ def load_words(path: str | Path) -> Words:
         if len(phrases) != len(pooled):
             raise ValueError(f"{len(phrases)} phrases and {len(pooled)} vectors")
         owners = json.loads(told.get("owners", "null"))
-        mean, axes, numbers = (tensors.get(f"looks.{name}", pooled) for name in ("mean", "axes", "numbers"))
-        looks = None if owners is None else Looks(mean, axes, numbers, pooled[owners])
+        looks = None
+        if owners is not None:
+            mean, axes, numbers = (tensors[f"looks.{name}"] for name in ("mean", "axes", "numbers"))
+            if len(owners) != len(numbers) or axes.shape != (len(mean), numbers.shape[1]):
+                raise ValueError(f"{len(owners)} objects, looks of {tuple(numbers.shape)} and axes of {tuple(axes.shape)}")
+            looks = Looks(mean, axes, numbers, pooled[owners])
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise BadInput(f"{path} holds words that contradict each other ({error}); train again") from error
     return Words(tuple(phrases), pooled, looks)

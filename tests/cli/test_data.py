@@ -188,3 +188,9 @@ class TestVolumes:
     def test_what_is_missing_or_wrong_is_told(self, gen3d, rendered, flags, words):
         code, _, err = gen3d("data", "volumes", "set", *flags)
         assert (code, words in err) == (2, True)
+
+    def test_flags_of_other_actions_are_refused(self, gen3d, rendered):
+        code, _, err = gen3d("data", "show", "set", "--volume.steps", "5")
+        assert (code, "belong to gen3d data volumes" in err) == (2, True)
+        code, _, err = gen3d("data", "volumes", "set", "--out", "volumes", "--workers", "-1")
+        assert (code, "workers is -1" in err) == (2, True)

@@ -156,6 +156,8 @@ def test_volumes_and_words_become_networks(gen3d, volumes, tmp_path):
     assert load_words(tmp_path / "field" / "gvgen-words.safetensors").phrases == ("a box",)
     told = [f"--{name}={file}" for name, file in files.items()]
     assert gen3d("text", "a box", *told, "--steps", "2", "--no_mesh", "--out", str(tmp_path / "run"), "-q")[0] == 0
+    code, _, err = gen3d("train", "--out", "dsplats", "gvgen-field", "--print_config")
+    assert code == 0
     code, _, err = gen3d("train", "gvgen-field", "--data", str(data), str(data), "--out", str(tmp_path / "x"), *flags)
     assert (code, "there are 2 folders of volumes; give one" in err) == (2, True)
 

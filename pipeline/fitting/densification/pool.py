@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gen3d.errors import UsageError
 from gen3d.pipeline.fitting.densification.base import Densification
 from gen3d.pipeline.fitting.densification.default import SMALL, SPLIT_THRESHOLD
 from gen3d.pipeline.fitting.distributed import sum_over_processes
@@ -33,6 +34,11 @@ class PoolDensification(Densification):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.size = self.schedule.settings.densify.nodes
+        if self.schedule.initial_count != self.size**3:
+            raise UsageError(
+                f"the fit begins with {self.schedule.initial_count:,} splats and the strategy pool with one at each of {self.size}^3 "
+                "nodes; it fits volumes, choose default or mcmc for photos"
+            )
         self.homes = torch.arange(self.size**3)
         self.total = self.views = torch.zeros(0)
 
@@ -151,8 +157,7 @@ class PoolDensification(Densification):
 def settle(places: Float[Tensor, "m 3"], free: Bool[Tensor, " n3"], size: int) -> Int[Tensor, " m"]:
     """The nearest free node of each place, -1 where none is within reach or another place is nearer to it.
 
-    Nodes within reach are among the 64 around a place, so that no search over all nodes is needed; objects can share a call, side by
-    side along x, if their grids do not touch.
+    Nodes within reach are among the 64 around a place, so that no search over all nodes is needed.
 
     Args:
         places: where splats want to live.

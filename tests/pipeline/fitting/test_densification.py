@@ -41,7 +41,7 @@ def consistent(splats, optimizer):
 
 def strategy(name="default", **densify):
     settings = FittingSettings(densify=DensifySettings(strategy=name, every=1, start=0, stop=1, prune_stop=1, **densify))
-    return make_densification(Schedule(settings, steps=10, initial_count=10), extent=1.0, seed=0)
+    return make_densification(Schedule(settings, steps=10, initial_count=8 if name == "pool" else 10), extent=1.0, seed=0)
 
 
 def test_grow_clones_and_splits():
@@ -195,6 +195,8 @@ def test_unknown_strategy():
     with pytest.raises(UsageError, match="default, mcmc, pool"):
         DensifySettings(strategy="magic")
     assert set(STRATEGIES) == {"default", "mcmc", "pool"}
+    with pytest.raises(UsageError, match="the fit begins with 8 splats and the strategy pool with one at each of 3"):
+        strategy("pool", nodes=3)
 
 
 class TestPool:

@@ -22,7 +22,6 @@ from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.multiview.weights import load_network, save_network
-from gen3d.priors.pictures import PictureEncoder
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.weights import save_network as save_volume_network
@@ -139,10 +138,9 @@ def test_pictures_of_different_things_are_told(picture, weights, tmp_path):
         image_to_3d([picture, tmp_path / "flat.png"], settings, Run.create(tmp_path / "run", "image", settings, inputs=[picture]))
 
 
-def test_volumes_are_another_route(picture, weights, tmp_path, monkeypatch):
-    encoder = PictureEncoder(load_network(weights))
-    monkeypatch.setattr("gen3d.priors.volume.shipped.load_picture_encoder", lambda: encoder)
-    shape = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=encoder.width, encoder="dsplats")
+def test_volumes_are_another_route(picture, weights, tmp_path):
+    width = load_network(weights).settings.channels[-1]
+    shape = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=width, encoder=weights)
     torch.manual_seed(0)
     files = {}
     for name, outputs, kind in (("field", 1, "v"), ("attributes", 13, "none")):
@@ -154,10 +152,15 @@ def test_volumes_are_another_route(picture, weights, tmp_path, monkeypatch):
                 torch.nn.init.normal_(parameter, std=0.2)
         files[name] = str(tmp_path / f"{name}.safetensors")
         save_volume_network(net, files[name], bits=16)
-    settings = ImageSettings(weights=weights, route="volumes", steps=2, seeds=2, mesh=NONE, **files)
+    settings = ImageSettings(route="volumes", steps=2, seeds=2, mesh=NONE, **files)
     asset, run = made(picture, settings, tmp_path / "run")
     assert 0 < asset.gaussians.count <= 512
     assert (run.previews / "contact_sheet.png").is_file()
+    found = {}
+    for steps in (1, 60):
+        _, run = made(picture, replace(settings, seeds=1, refine=steps), tmp_path / f"refined-{steps}")
+        found[steps] = json.loads((run.folder / "metrics.json").read_text())["refined_psnr"]
+    assert found[60] > found[1] + 1
     with pytest.raises(UsageError, match="takes one picture, and networks that read pictures"):
         ImageSettings(route="volumes")
     with pytest.raises(UsageError, match="these networks read pictures, not words"):

@@ -19,7 +19,7 @@ from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSett
 from gen3d.pipeline.volumes.packing import pack
 from gen3d.pipeline.volumes.settings import VolumeSettings
 from gen3d.pipeline.volumes.surface import SurfacePoints, surface_volume
-from gen3d.pipeline.volumes.volume_set import VolumeRecord, VolumeSet, together, write_file, write_volumes
+from gen3d.pipeline.volumes.volume_set import VolumeRecord, Volumes, VolumeSet, together, write_file, write_volumes
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.perceptual import Lpips
@@ -58,8 +58,8 @@ def volumes(tmp_path_factory):
         split = "test" if number == 8 else "train"
         record = VolumeRecord(f"ball{number}", split=split, scale=1.0, centre=(0.0, 0.0, 0.0), psnr=30.0, file="0.safetensors", **told)
         parts.append((record, *pack(volume)))
-    write_file(folder, together(parts))
-    write_volumes(folder, VolumeSettings(size=8), "", tuple(record for record, _, _ in parts))
+    digest = write_file(folder, together(parts))
+    write_volumes(folder, Volumes(VolumeSettings(size=8), "").joined(tuple(record for record, _, _ in parts), digest))
     return VolumeSet(folder)
 
 
@@ -126,6 +126,7 @@ def test_errors_count_what_is_there():
     held[0, 0, 2, 2, 2] = True
     made[0, 0, 5, 5, 5] = 3.0  # an offset of nothing
     assert float(attribute_error(made, truth, held)) == 0
+    assert float(attribute_error(made, truth, held, everywhere=True)) == pytest.approx(0.1 * 9 / 13 / 511)
     made[0, 0, 2, 2, 2] = 1.0
     assert float(attribute_error(made, truth, held)) == pytest.approx(1 / 13)
     made[0, LOGIT, 5, 5, 5] = 2.0
@@ -208,6 +209,12 @@ def test_what_does_not_fit_is_told(volumes):
         VolumeData(volumes, replace(FIELD, network=replace(NET, size=16)), lambda: words)
     with pytest.raises(UsageError, match="8 training objects and a hold-out of 8 leave nothing; lower --holdout"):
         VolumeData(volumes, replace(FIELD, holdout=8), lambda: words)
+    with pytest.raises(UsageError, match="the weight v has no bound where there is no noise, and the kind is x0"):
+        replace(FIELD, kind="x0")
+    fields, _ = statistics(volumes)
+    flow = FieldTraining(replace(FIELD, kind="flow", weight="velocity"), fields)
+    with pytest.raises(BadInput, match="the network to begin with is another one: kind v instead of flow; give one"):
+        flow.begin_with(FieldTraining(FIELD, fields).network)
     with pytest.raises(UsageError, match="volume and render are both 0"):
         replace(ATTRIBUTES, volume=0.0, render=0.0)
 
@@ -235,5 +242,9 @@ def test_networks_can_be_told_by_pictures(volumes, tmp_path):
     assert torch.equal(told.tokens[3][1], pictured(volumes, encoder, settings).tokens[3][1])
     data = VolumeData(volumes, settings, lambda: encoder)
     module = FieldTraining(settings, statistics(data.training)[0])
-    figures = run(module, data, TrainingJob(tmp_path, 6, check=6, accelerator="cpu"))
-    assert figures["check/error"] > 0
+    run(module, data, TrainingJob(tmp_path, 6, check=6, accelerator="cpu"))
+    batches = VolumeBatches(volumes, told, replace(settings, untold=0.0, objects=9))
+    plain = {batches.objects(number, mirror=False)[1].sum().item() for number in range(9)}
+    assert {field.sum().item() for field in batches[0].fields} == plain
+    mirrored = [batches.objects(number, mirror=True)[1] for number in range(9)]
+    assert not any(torch.equal(field, other) for field in batches[0].fields for other in mirrored)  # a picture shows which side is which

@@ -85,6 +85,10 @@ def test_shapes_that_cannot_be_are_told(change, words):
         replace(TINY, **change)
 
 
+def test_without_attention_heads_divide_nothing():
+    assert replace(TINY, attention=0, head=7).attention == 0
+
+
 def test_the_sizes_are_known():
     nano = VolumeNetwork(VolumeNetworkSettings(), 1, 13)
     assert 3e6 < sum(parameter.numel() for parameter in nano.parameters()) < 6e6
