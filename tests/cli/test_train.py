@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from gen3d.pipeline.objects.settings import RenderSettings
 from gen3d.priors.multiview.weights import load_network
 from gen3d.priors.volume.words import load_words
 
@@ -36,24 +37,9 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(box_set):
     """A set of five boxes."""
-    pytest.importorskip("embreex")
-    trimesh = pytest.importorskip("trimesh")
-    from gen3d.pipeline.objects.render_set import render_set
-    from gen3d.pipeline.objects.settings import RenderSettings
-    from gen3d.pipeline.progress import Silent
-
-    folder = tmp_path_factory.mktemp("train")
-    (folder / "library").mkdir()
-    records = []
-    for i in range(5):
-        trimesh.creation.box((1.0, 0.5 + i / 3, 1.5)).export(folder / "library" / f"box{i}.ply")
-        told = {"caption": "a box", "colors": [], "category": "boxes", "attribution": "A", "licence": "CC0"}
-        records.append({"id": f"box{i}", "file": f"box{i}.ply", "tier": "scan", "split": "train", **told})
-    (folder / "library" / "manifest.json").write_text(json.dumps({"objects": records}))
-    render_set(folder / "library", folder / "set", RenderSettings(size=24, views=10), Silent(), workers=1)
-    return folder / "set"
+    return box_set(RenderSettings(size=24, views=10), ["train"] * 5)
 
 
 def weights(folder):

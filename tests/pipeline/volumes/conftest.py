@@ -1,10 +1,9 @@
 """Views of a ball, computed, and a rendered set of three boxes."""
 
-import json
-
 import pytest
 import torch
 
+from gen3d.pipeline.objects.settings import RenderSettings
 from gen3d.pipeline.objects.views import ObjectViews, object_cameras, training_views
 
 RADIUS = 0.3
@@ -34,21 +33,6 @@ def ball():
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory):
-    """A set of three boxes."""
-    pytest.importorskip("embreex")
-    trimesh = pytest.importorskip("trimesh")
-    from gen3d.pipeline.objects.render_set import render_set
-    from gen3d.pipeline.objects.settings import RenderSettings
-    from gen3d.pipeline.progress import Silent
-
-    folder = tmp_path_factory.mktemp("volumes")
-    (folder / "library").mkdir()
-    records = []
-    for i in range(3):
-        trimesh.creation.box((1.0, 0.5 + i / 3, 1.5)).export(folder / "library" / f"box{i}.ply")
-        told = {"caption": "a box", "colors": ["red"], "category": "boxes", "attribution": "A", "licence": "CC0"}
-        records.append({"id": f"box{i}", "file": f"box{i}.ply", "tier": "scan", "split": "test" if i == 2 else "train", **told})
-    (folder / "library" / "manifest.json").write_text(json.dumps({"objects": records}))
-    render_set(folder / "library", folder / "set", RenderSettings(size=32, views=12), Silent(), workers=1)
-    return folder / "set"
+def rendered(box_set):
+    """A set of three boxes, the last of them to be tested with."""
+    return box_set(RenderSettings(size=32, views=12), ["train", "train", "test"])
