@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "info": ("gen3d.cli.info", "what is in a splat file, a mesh file or a run"),
     "eval": ("gen3d.cli.eval", "measure a run against photos that it has not seen"),
     "data": ("gen3d.cli.data", "meshes become a multiview training set; what is in one"),
-    "train": ("gen3d.cli.train", "train a prior from a rendered set"),
+    "train": ("gen3d.cli.train", "train a prior: from pictures or from volumes to weights"),
     "models": ("gen3d.cli.models", "list, fetch and check pretrained weights"),
     "config": ("gen3d.cli.config", "list, show and compare presets"),
     "doctor": ("gen3d.cli.doctor", "what works on this machine, and how to mend the rest"),

@@ -11,6 +11,7 @@ from gen3d.pipeline.objects.views import RING, object_cameras
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.volume_batches import VolumeBatch
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
+from gen3d.priors.perceptual import Lpips
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins, denoising_loss, uniform_times
 from gen3d.priors.samplers.predictions import to_x0
@@ -74,14 +75,19 @@ def around(batch: VolumeBatch, settings: AttributeSettings) -> Cameras:
     return replace(parts[0], world_to_camera=poses, intrinsics=matrices).to(batch.fields)
 
 
-def picture_error(made: Gaussians, truth: Gaussians, cameras: Cameras, ssim: float) -> Float[Tensor, ""]:
-    """(1 - ssim) L1 + ssim (1 - SSIM) of what two sets of splats look like over white."""
+def picture_error(
+    made: Gaussians, truth: Gaussians, cameras: Cameras, settings: AttributeSettings, lpips: Lpips | None = None
+) -> Float[Tensor, ""]:
+    """(1 - ssim) L1 + ssim (1 - SSIM) of what two sets of splats look like over white, and their LPIPS if there is one."""
     white = torch.ones(3)
     seen = rasterize(made, cameras, background=white).rgb.flatten(0, 1)
     with torch.no_grad():
         wanted = rasterize(truth, cameras, background=white).rgb.flatten(0, 1)
     difference, likeness = l1_ssim(seen, wanted)
-    return (1 - ssim) * difference + ssim * (1 - likeness)
+    error = (1 - settings.ssim) * difference + settings.ssim * (1 - likeness)
+    if lpips is not None and settings.perceptual:
+        error = error + settings.perceptual * lpips.to(seen.device)(seen.clamp(0, 1), wanted.clamp(0, 1)).mean()
+    return error
 
 
 class FieldTraining(PriorTraining):
@@ -127,12 +133,14 @@ class AttributeTraining(PriorTraining):
     Args:
         settings: of the training.
         statistics: mean and deviation of the library's attributes.
+        lpips: if its weight is above 0.
     """
 
-    def __init__(self, settings: AttributeSettings, statistics: Statistics) -> None:
+    def __init__(self, settings: AttributeSettings, statistics: Statistics, lpips: Lpips | None = None) -> None:
         inputs = 1 if settings.kind == NONE else 1 + GENERATED
         super().__init__(network_of(settings, inputs, GENERATED, statistics), settings)
         self.settings: AttributeSettings = settings
+        self._frozen = (lpips,)  # in a tuple, for what a module holds as an attribute goes into its checkpoints
 
     def training_step(self, batch: VolumeBatch, index: int) -> Tensor:
         """The loss of one batch."""
@@ -141,7 +149,7 @@ class AttributeTraining(PriorTraining):
         weight = 1 + (settings.volume - 1) * min(1.0, done)
         loss, figures = weight * error.mean(), {"train/volume": error.detach().mean()}
         if settings.render:
-            pictures = picture_error(splats_of(made), splats_of(batch.volumes), around(batch, settings), settings.ssim)
+            pictures = picture_error(splats_of(made), splats_of(batch.volumes), around(batch, settings), settings, *self._frozen)
             loss = loss + settings.render * min(1.0, done) * pictures
             figures["train/pictures"] = pictures.detach()
         self.check_finite(loss, made)

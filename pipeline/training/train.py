@@ -31,7 +31,7 @@ class Trained:
     Attributes:
         weights: file of the averaged network.
         seconds: of this run.
-        figures: measured at the end, dB.
+        figures: measured at the end; those named psnr in dB.
     """
 
     weights: Path

@@ -13,6 +13,7 @@ from gen3d.errors import MissingWeights, UsageError
 from gen3d.pipeline.objects.views import RING, RING_ELEVATION, object_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.gvgen import DISTANCE, FOV, AttributeTraining, FieldTraining
+from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.train import Trained, keep_settings, train
 from gen3d.pipeline.training.volume_batches import TOGETHER
@@ -51,7 +52,7 @@ def train_gvgen(
     Raises:
         UsageError: there are several folders, or Muon is asked for with fsdp, or the folder to write holds a training with other settings.
         BadInput: the volumes are not there, or of another size; or the weights to begin with have other shapes.
-        MissingWeights: the text encoder is not here.
+        MissingWeights: the text encoder or LPIPS is not here.
     """
     began = time.monotonic()
     if len(folders) != 1:
@@ -62,7 +63,11 @@ def train_gvgen(
     pl.seed_everything(settings.seed, verbose=False)
     fields, attributes = statistics(data.training)
     field = isinstance(settings, FieldSettings)
-    module = FieldTraining(settings, fields) if isinstance(settings, FieldSettings) else AttributeTraining(settings, attributes)
+    module: PriorTraining
+    if isinstance(settings, FieldSettings):
+        module = FieldTraining(settings, fields)
+    else:
+        module = AttributeTraining(settings, attributes, load_lpips("alex") if settings.perceptual else None)
     if start is not None:
         module.begin_with(load_network(start))
     words = job.out / WORDS

@@ -64,6 +64,7 @@ class AttributeSettings(VolumeTrainingSettings):
         views: that pictures are drawn in, of each object.
         pixels: along their sides.
         ssim: share of 1 - SSIM in the error of pictures; the rest is the mean absolute difference.
+        perceptual: weight of LPIPS of the pictures beside both; 0 leaves it out.
     """
 
     kind: str = "none"
@@ -74,12 +75,13 @@ class AttributeSettings(VolumeTrainingSettings):
     views: int = 2
     pixels: int = 64
     ssim: float = 0.2
+    perceptual: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, kind=("none", "x0", "v", "flow"), weight=WEIGHTS)
         check_weight(self.kind, self.weight)
-        check_ranges(self, blur=(0, 1), volume=(0, 100), render=(0, 100), views=(1, 64), pixels=(16, 1024), ssim=(0, 1))
+        check_ranges(self, blur=(0, 1), volume=(0, 100), render=(0, 100), views=(1, 64), pixels=(16, 1024), ssim=(0, 1), perceptual=(0, 10))
         if not self.volume and not self.render:
             raise UsageError("volume and render are both 0, and nothing else teaches; raise one of them")
 

@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gen3d.priors.volume.volume import FAINT, OFFSET, OPACITY, GaussianVolume, nodes
@@ -21,5 +22,6 @@ def distance_field(volume: GaussianVolume) -> Float[Tensor, "1 n n n"]:
     centres = (places + flat[:, OFFSET])[held]
     if not len(centres):
         return torch.ones(1, size, size, size).to(places)
-    distance = torch.cdist(places, centres).amin(1).clamp(max=FARTHEST)
+    found, _ = cKDTree(centres.cpu().numpy()).query(places.cpu().numpy(), distance_upper_bound=FARTHEST)  # beyond: infinite
+    distance = torch.from_numpy(found).to(places).clamp(max=FARTHEST)
     return (2 * distance / FARTHEST - 1).reshape(1, size, size, size)

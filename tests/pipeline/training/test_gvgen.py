@@ -134,11 +134,17 @@ def test_errors_count_what_is_there():
 
 
 def test_pictures_tell_volumes_apart(volumes):
-    batch = batches_of(volumes, replace(ATTRIBUTES, objects=2))[0]
-    cameras, splats = around(batch, ATTRIBUTES), splats_of(batch.volumes)
-    assert cameras.shape == (2, ATTRIBUTES.views)
-    assert float(picture_error(splats, splats, cameras, 0.2)) == pytest.approx(0, abs=1e-6)
-    assert float(picture_error(splats_of(batch.volumes.flip(0)), splats, cameras, 0.2)) > 0.01
+    settings = replace(ATTRIBUTES, objects=2, pixels=48)
+    batch = batches_of(volumes, settings)[0]
+    cameras, splats = around(batch, settings), splats_of(batch.volumes)
+    assert cameras.shape == (2, settings.views)
+    other, lpips = splats_of(batch.volumes.flip(0)), Lpips("alex")
+    assert float(picture_error(splats, splats, cameras, settings, lpips)) == pytest.approx(0, abs=1e-6)
+    plain = float(picture_error(other, splats, cameras, settings))
+    assert plain > 0.01
+    near, far = (float(picture_error(other, splats, cameras, replace(settings, perceptual=weight), lpips)) for weight in (0.1, 1.0))
+    assert far - plain == pytest.approx(10 * (near - plain), rel=1e-3)
+    assert near > plain
 
 
 KINDS = [
