@@ -19,8 +19,8 @@ ANGLES, LOGIT = slice(9, 12), 12  # of the 13 channels; the others are the same
 CHANNELS, GENERATED = 14, 13
 REACH = 1.5  # cells that a splat may be away from its node
 FAINT = -5.0  # logit of the opacity below which a splat is nothing
-LOWEST = (*(-0.15,) * 3, *(-2.0,) * 3, *(-6.0,) * 3, *(-1.0,) * 3, -7.0)  # of what is generated
-HIGHEST = (*(0.15,) * 3, *(5.0,) * 3, *(-2.0,) * 3, *(1.0,) * 3, 7.0)
+LOWEST = (*(-REACH,) * 3, *(-2.0,) * 3, *(-6.0,) * 3, *(-1.0,) * 3, -7.0)  # of what is generated, offsets in cells
+HIGHEST = (*(REACH,) * 3, *(5.0,) * 3, *(-2.0,) * 3, *(1.0,) * 3, 7.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,16 @@ def visible(gaussians: Gaussians) -> Gaussians:
 
 def bounded(values: Float[Tensor, "*b 13 n n n"]) -> Float[Tensor, "*b 13 n n n"]:
     """Clamped channel by channel to what generated volumes may hold."""
-    lowest, highest = (torch.tensor(each).to(values)[:, None, None, None] for each in (LOWEST, HIGHEST))
+    lowest, highest = (each.to(values)[:, None, None, None] for each in bounds(values.shape[-1]))
     return values.clamp(lowest, highest)
+
+
+def bounds(size: int) -> tuple[Float[Tensor, " 13"], Float[Tensor, " 13"]]:
+    """The lowest and highest values of the channels of generated volumes with so many nodes along a side."""
+    lowest, highest = torch.tensor(LOWEST), torch.tensor(HIGHEST)
+    for each in (lowest, highest):
+        each[OFFSET] /= size - 1
+    return lowest, highest
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gen3d.priors.network_files import read_network, write_network
 from gen3d.priors.volume.looks import Looks
 
 FORMAT = "gen3d-words-1"
-FAR = 0.45  # cosine below which a prompt and a phrase are of different things
+ALONE = 0.02  # share of the phrases that are as far from all others as a prompt may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class Words:
     pooled: Float[Tensor, "n d"]
     looks: Looks | None = None
 
+    @property
+    def far(self) -> float:
+        """The cosine below which a prompt is farther from all phrases than they are from each other; encoders differ in it."""
+        if len(self.phrases) < 2:
+            return -1.0
+        cosines = (self.pooled @ self.pooled.T).fill_diagonal_(-1)
+        return float(torch.quantile(cosines.amax(1), ALONE))
+
     def nearest(self, prompt: Float[Tensor, " d"]) -> tuple[str, float]:
         """The phrase that means most nearly the same, and the cosine between both."""
         cosines = self.pooled @ prompt.to(self.pooled)
@@ -40,7 +48,7 @@ class Words:
     def warning(self, prompt: str, pooled: Float[Tensor, " d"]) -> str:
         """A sentence where a prompt is far from everything that was taught; else nothing."""
         phrase, cosine = self.nearest(pooled)
-        if cosine >= FAR:
+        if cosine >= self.far:
             return ""
         return f"nothing like {prompt!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
 
