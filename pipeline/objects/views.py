@@ -131,3 +131,8 @@ def object_cameras(
     """
     around, above = (torch.tensor(angles, dtype=torch.float64) for angles in (azimuths, elevations))
     return orbit(around, above, radius=distance, fov=fov, width=size, height=size).to(torch.float32)
+
+
+def ring_cameras(size: int, *, elevation: float = RING_ELEVATION, distance: float = DISTANCE, fov: float = FOV) -> Cameras:
+    """The eight around the object, the first of which sees its front; see `object_cameras`."""
+    return object_cameras([number * 360 / RING for number in range(RING)], [elevation] * RING, size, distance=distance, fov=fov)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gen3d.pipeline.objects.views import RING, object_cameras
+from gen3d.pipeline.objects.views import ring_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.stages.picture import Prepared
 from gen3d.priors.multiview.denoiser import draw
@@ -41,7 +41,7 @@ def refined(
         the splats, and the PSNR of the pictures in dB.
     """
     device = splats.means.device
-    ring = object_cameras([number * 360 / RING for number in range(RING)], [20.0] * RING, ANCHOR).to(device)
+    ring = ring_cameras(ANCHOR).to(device)
     with torch.inference_mode(False), torch.enable_grad():
         values = {name: tensor.detach().clone().requires_grad_() for name, tensor in _free(splats).items()}
         anchor = draw(splats, ring, backend=backend)

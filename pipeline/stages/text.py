@@ -12,7 +12,7 @@ from gen3d.pipeline.asset import Asset
 from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.formats.video import write_video
-from gen3d.pipeline.objects.views import FOV, RING, RING_ELEVATION, object_cameras
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
@@ -22,18 +22,17 @@ from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_of
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.pipeline.volumes.appearance import appearance
 from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
-from gen3d.priors.volume.looks import described
 from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
-LOOKED, FAR = 64, 1.8  # pixels of the views that samples are looked at in, and how far away: as training objects were
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
 
 
@@ -123,11 +122,10 @@ def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> 
     except MissingWeights as error:
         run.note(f"samples were chosen without looking at them: {error}")
         return None
-    cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, LOOKED, distance=FAR, fov=FOV)
     prompt = told.pooled[0].cpu()
 
     def judge(state: ImageState, splats: Gaussians) -> float:
-        return -looks.agreement(described(lpips, draw(splats, cameras, backend=settings.backend).rgb.clamp(0, 1)), prompt)
+        return -looks.agreement(appearance(splats, lpips, settings.backend), prompt)
 
     return judge
 

@@ -10,27 +10,24 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from gen3d.errors import MissingWeights, UsageError
-from gen3d.pipeline.objects.views import RING, RING_ELEVATION, object_cameras
 from gen3d.pipeline.progress import Progress
-from gen3d.pipeline.training.gvgen import DISTANCE, FOV, AttributeTraining, FieldTraining
+from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.train import Trained, keep_settings, train
 from gen3d.pipeline.training.volume_batches import TOGETHER
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
+from gen3d.pipeline.volumes.appearance import appearance
 from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.perceptual import Lpips, load_lpips
 from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.text import Encoder
-from gen3d.priors.volume.looks import described, looks_of
+from gen3d.priors.volume.looks import looks_of
 from gen3d.priors.volume.shipped import WORDS, encoder_of
 from gen3d.priors.volume.volume import GaussianVolume
 from gen3d.priors.volume.weights import load_network, save_network
 from gen3d.priors.volume.words import Words, save_words
-from gen3d.renderers.rendering import rasterize
-
-PIXELS = 64  # of the pictures that looks are told apart by
 
 
 def train_gvgen(
@@ -89,12 +86,7 @@ def words_of(volumes: VolumeSet, encoder: Encoder, lpips: Lpips | None) -> Words
     pooled = torch.cat([encoder(names[start : start + TOGETHER]).pooled.cpu() for start in range(0, len(names), TOGETHER)])
     if lpips is None:
         return Words(tuple(names), pooled)
-    azimuths = [number * 360 / RING for number in range(RING)]
-    cameras = object_cameras(azimuths, [RING_ELEVATION] * RING, PIXELS, distance=DISTANCE, fov=FOV)
-    rows = []
-    for number in range(len(volumes)):
-        shown = rasterize(GaussianVolume.of_generated(volumes.read(number)).gaussians(), cameras, background=torch.ones(3))
-        rows.append(described(lpips, shown.rgb.clamp(0, 1)))
+    rows = [appearance(GaussianVolume.of_generated(volumes.read(number)).gaussians(), lpips) for number in range(len(volumes))]
     places = {name: place for place, name in enumerate(names)}
     return Words(tuple(names), pooled, looks_of(rows, pooled[[places[record.name] for record in volumes.records]]))
 

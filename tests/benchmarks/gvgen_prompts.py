@@ -15,7 +15,7 @@ import torch
 from gen3d.pipeline.evaluation.gallery import features
 from gen3d.pipeline.evaluation.prompts import agreement, by_chance, described, known_objects, shares, way
 from gen3d.pipeline.objects.object_set import ObjectSet
-from gen3d.pipeline.objects.views import LONGEST_SIDE, RING, RING_ELEVATION, ObjectViews, object_cameras
+from gen3d.pipeline.objects.views import LONGEST_SIDE, RING, ObjectViews, ring_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.stages.place import normalised
 from gen3d.priors.perceptual import load_lpips
@@ -77,7 +77,7 @@ def drawn(model, prompt, seed, sampling, size):
     splats = visible(volume.gaussians().unbatched())
     if splats.count:
         splats = move_gaussians(normalised(splats), rigid(torch.eye(3), scale=LONGEST_SIDE))
-    cameras = object_cameras([number * 360 / RING for number in range(RING)], [RING_ELEVATION] * RING, size)
+    cameras = ring_cameras(size)
     shown = rasterize(splats, cameras, background=torch.ones(3))
     return ObjectViews(cameras, shown.rgb.clamp(0, 1), torch.ones_like(shown.alpha))
 

@@ -98,7 +98,7 @@ def test_samples_that_look_the_part_come_first(settings, tmp_path, monkeypatch):
     alone = [made("a barrel", replace(settings, seed=seed), tmp_path / str(seed))[0].gaussians for seed in range(3)]
     seen = iter([torch.ones(1), torch.zeros(1), torch.ones(1)])
     monkeypatch.setattr("gen3d.pipeline.stages.text.load_lpips", lambda net: None or object())
-    monkeypatch.setattr("gen3d.pipeline.stages.text.described", lambda lpips, views: next(seen))
+    monkeypatch.setattr("gen3d.pipeline.stages.text.appearance", lambda *_: next(seen))
     monkeypatch.setattr("gen3d.pipeline.stages.sample_volumes.renoise_score", lambda *_, **__: torch.zeros(1))
     monkeypatch.setattr("gen3d.priors.volume.looks.NEIGHBOURS", 1)
     best, _ = made("a barrel", replace(settings, seeds=3), tmp_path / "run")

@@ -148,8 +148,8 @@ def test_pictures_tell_volumes_apart(volumes):
 
 
 KINDS = [
-    (FIELD, 0.5),
-    (replace(FIELD, kind="x0", weight="min_snr"), 0.5),
+    (FIELD, 0.6),
+    (replace(FIELD, kind="x0", weight="min_snr"), 0.6),
     (replace(FIELD, kind="flow", weight="velocity"), 0.7),
     (ATTRIBUTES, 0.8),
     (replace(ATTRIBUTES, kind="v"), 0.9),
