@@ -35,7 +35,7 @@ def execute(options: SimpleNamespace) -> Report:
         settings = replace(settings, mesh=replace(settings.mesh, method="none"))
     from gen3d.pipeline.stages.text import text_to_3d
 
-    run = Run.create(options.out, "text", settings, overwrite=options.overwrite)
+    run = Run.create(options.out, "text", settings, name=settings.prompt, overwrite=options.overwrite)
     with recording(run, quiet=options.quiet) as progress:
         text_to_3d(settings.prompt, settings, run, progress)
     return run_report(run)

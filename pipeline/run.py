@@ -48,12 +48,20 @@ class Run:
 
     @classmethod
     def create(
-        cls, out: str | Path | None, verb: str, settings: Any, *, inputs: Sequence[str | Path] = (), overwrite: bool = False
+        cls,
+        out: str | Path | None,
+        verb: str,
+        settings: Any,
+        *,
+        name: str = "",
+        inputs: Sequence[str | Path] = (),
+        overwrite: bool = False,
     ) -> Self:
         """Start a run.
 
         Args:
             out: the run folder; None for `outputs/<slug>-<time>`, which `outputs/latest.txt` then names.
+            name: what the slug is made of; the first input or the verb when empty.
             verb: the job.
             settings: its settings, a dataclass; `seed` and `device` are noted when it has them.
             inputs: files and folders that the job reads.
@@ -66,7 +74,7 @@ class Run:
             BadInput: an input does not exist.
         """
         digests = {str(Path(path).absolute()): input_digest(Path(path)) for path in inputs}
-        folder = Path(out) if out is not None else _new_folder(Path(inputs[0]).stem if inputs else verb)
+        folder = Path(out) if out is not None else _new_folder(name or (Path(inputs[0]).stem if inputs else verb))
         if folder.resolve() in [Path(path).resolve() for path in inputs]:
             raise UsageError(f"{folder} is what the job reads, so it cannot hold the results too; choose another --out")
         _make_room(folder, overwrite)
@@ -145,6 +153,18 @@ class Run:
         """
         self.manifest = merged(self.manifest, **facts)
         self._write()
+
+    def use_weights(self, *facts: Mapping[str, str]) -> None:
+        """Record name, licence and sha256 of weight files.
+
+        Raises:
+            BadInput: the run began with other files of the same names.
+        """
+        before = {each["name"]: each["sha256"] for each in self.manifest.weights}
+        for each in facts:
+            if before.get(each["name"], each["sha256"]) != each["sha256"]:
+                raise BadInput(f"{each['name']} has changed since this run began; start it again with another --out")
+        self.record(weights=tuple(facts))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

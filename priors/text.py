@@ -76,6 +76,10 @@ class MiniLM(nn.Module):
         pooled = functional.normalize(tokens.sum(1) / mask.sum(1, keepdim=True), dim=-1)
         return Encoded(tokens, there, pooled)
 
+    def cuts(self, sentence: str) -> bool:
+        """Whether a sentence is too long to be read to its end."""
+        return bool(self._tokenizer.encode(sentence).overflowing)
+
 
 class HubEncoder(nn.Module):
     """The text model of a hub's folder or name, such as CLIP's or T5's.
@@ -91,25 +95,33 @@ class HubEncoder(nn.Module):
     def __init__(self, source: str) -> None:
         super().__init__()
         transformers = require("transformers", extra="text", purpose="other text encoders than MiniLM")
-        kinds = {"clip": "CLIPTextModel", "t5": "T5EncoderModel"}
+        kinds = {"clip": "CLIPTextModel", "t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
         try:
             config = transformers.AutoConfig.from_pretrained(source)
             kind = getattr(transformers, kinds.get(config.model_type.split("_")[0], "AutoModel"))
             self.model = kind.from_pretrained(source).eval()
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            self.width = int(getattr(self.model.config, "d_model", None) or self.model.config.hidden_size)
+        except (OSError, ValueError, ImportError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BadInput(f"{source} holds no text encoder ({reason}); give minilm, a hub's name or a folder") from error
-        self.width = int(getattr(self.model.config, "d_model", None) or self.model.config.hidden_size)
 
     @torch.no_grad()
     def forward(self, sentences: Sequence[str]) -> Encoded:
         """Tokens of the last layer, and their mean as a unit vector."""
-        most = getattr(self.model.config, "max_position_embeddings", LONGEST)
-        pieces = self._tokenizer(list(sentences), return_tensors="pt", padding=True, truncation=True, max_length=most).to(self.model.device)
+        pieces = self._tokenizer(list(sentences), return_tensors="pt", padding=True, truncation=True, max_length=self._longest)
+        pieces = pieces.to(self.model.device)
         there = pieces.attention_mask.bool()
         tokens = self.model(**pieces).last_hidden_state * there[..., None]
         return Encoded(tokens, there, functional.normalize(tokens.sum(1) / there.sum(1, keepdim=True), dim=-1))
+
+    def cuts(self, sentence: str) -> bool:
+        """Whether a sentence is too long to be read to its end."""
+        return len(self._tokenizer(sentence).input_ids) > self._longest
+
+    @property
+    def _longest(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", LONGEST))
 
 
 def load_encoder(name: str = "minilm") -> MiniLM | HubEncoder:

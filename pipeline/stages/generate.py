@@ -15,6 +15,7 @@ from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.picture import CutOut, cut_out, framed
 from gen3d.pipeline.stages.refine import refined
+from gen3d.pipeline.stages.results import weight_facts
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.matting import Matting
@@ -48,7 +49,7 @@ class Prepare:
         for number, picture in enumerate(self.pictures):
             rgb, alpha = read_image(picture)
             mask = _mask(self.masks[number]) if self.masks else None
-            cuts.append(cut_out(rgb, alpha, matte=lambda image: Matting()(image), mask=mask))
+            cuts.append(cut_out(rgb, alpha, matte=self._matte, mask=mask))
             for note in cuts[-1].notes:
                 self.results.note(f"{picture.name}: {note}" if len(self.pictures) > 1 else note)
             name = "mask.png" if not number else f"mask-{number + 1}.png"
@@ -60,6 +61,12 @@ class Prepare:
                 "from the same height"
             )
         return replace(state, prepared=tuple(framed(cut, height, self.size) for cut in cuts))
+
+    def _matte(self, image: Tensor) -> Tensor:
+        """Where a network sees the object, loaded only for pictures that do not say it."""
+        matting = Matting()
+        self.results.use_weights(weight_facts("u2net-p"))
+        return matting(image)
 
 
 class Generate:

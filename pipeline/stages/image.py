@@ -16,7 +16,9 @@ from gen3d.pipeline.stages.place import Place, ShowSplats
 from gen3d.pipeline.stages.results import Export
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
-from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.shipped import network_file, shipped_model
+from gen3d.priors.shipped import file_facts
+from gen3d.priors.volume.shipped import network_files
 
 
 def image_to_3d(
@@ -61,9 +63,11 @@ def image_to_3d(
     run.record(device=device)
     generate: Stage[ImageState]
     if settings.route == "volumes":
+        run.use_weights(*map(file_facts, network_files(settings.field, settings.attributes)))
         volumes = picture_model(settings, device)
         size, generate = volumes.encoder.size, picture_volumes(run, settings, volumes, device)
     else:
+        run.use_weights(file_facts(network_file(settings.weights)))
         model = shipped_model(settings.weights)
         size, generate = model.network.settings.size, Generate(run, settings, model, device)
     stages: list[Stage[ImageState]] = [

@@ -18,7 +18,7 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.place import Place, ShowSplats, normalised
-from gen3d.pipeline.stages.results import Export
+from gen3d.pipeline.stages.results import Export, weight_facts
 from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_of
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
@@ -26,11 +26,13 @@ from gen3d.pipeline.volumes.appearance import appearance
 from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.pictures import reads_pictures
+from gen3d.priors.shipped import file_facts
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
 from gen3d.priors.volume.network import Told
-from gen3d.priors.volume.shipped import shipped_model
+from gen3d.priors.volume.shipped import network_files, shipped_model
 from gen3d.priors.volume.volume import visible
+from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.gaussians import Gaussians
 
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
@@ -89,16 +91,21 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     if not settings.prompt:
         raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
     if run is None:
-        with Run.create(None, "text", settings) as created:
+        with Run.create(None, "text", settings, name=settings.prompt) as created:
             return text_to_3d(prompt, settings, created, progress)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
+    run.use_weights(*map(file_facts, network_files(settings.field, settings.attributes)))
     model = shipped_model(settings.field, settings.attributes, device)
     if reads_pictures(model.field.settings.encoder):
         raise UsageError("these networks read pictures, not words; give them to gen3d image --route volumes")
+    if (encoder := model.field.settings.encoder) in WEIGHTS:
+        run.use_weights(weight_facts(encoder))
     told = model.told([settings.prompt])
     if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
         run.note(warning)
+    if model.encoder.cuts(settings.prompt):
+        run.note("the prompt is longer than the text encoder reads; its last words count for nothing")
     judge = judge_of(model, told, settings, run) if settings.seeds > 1 else None
     stages: Sequence[Stage[ImageState]] = [
         SampleVolumes(run, settings, model, lambda state: told, judge, device),

@@ -1,25 +1,28 @@
 """The network that comes with the package."""
 
-from importlib import resources
+from pathlib import Path
 
-from gen3d.errors import MissingWeights
 from gen3d.priors.multiview.pretrained import Model, with_parts
 from gen3d.priors.multiview.weights import load_network
+from gen3d.priors.shipped import weight_file
 
 SHIPPED = "dsplats-nano.safetensors"
 
 
-def shipped_model(weights: str = "") -> Model:
+def shipped_model(weights: str | Path = "") -> Model:
     """The network of a file, or the shipped one, with what belongs to it.
 
     Raises:
         MissingWeights: this build ships none.
         BadInput: the file is no network.
     """
-    if weights:
-        return with_parts(load_network(weights))
-    place = resources.files("gen3d.priors") / "weights" / SHIPPED
-    with resources.as_file(place) as path:
-        if not path.is_file():
-            raise MissingWeights(f"this build has no {SHIPPED}; train one with gen3d train dsplats and give it with --weights")
-        return with_parts(load_network(path))
+    return with_parts(load_network(network_file(weights)))
+
+
+def network_file(weights: str | Path = "") -> Path:
+    """The file itself.
+
+    Raises:
+        MissingWeights: this build ships none.
+    """
+    return weight_file(weights, SHIPPED, "dsplats", "--weights")

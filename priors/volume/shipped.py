@@ -1,13 +1,12 @@
 """The networks that come with the package."""
 
-from importlib import resources
 from pathlib import Path
 
-from gen3d.errors import BadInput, MissingWeights, UsageError
+from gen3d.errors import BadInput, UsageError
 from gen3d.priors.pictures import PictureEncoder, load_picture_encoder, reads_pictures
+from gen3d.priors.shipped import shipped_file, weight_file
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
-from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.weights import load_network
 from gen3d.priors.volume.words import Words, load_words
@@ -28,8 +27,7 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
         MissingWeights: this build ships none, or the text encoder is not here.
         BadInput: a file is no such network, or the two do not go together.
     """
-    networks = [_network(*pair) for pair in ((field, FIELD, "gvgen-field"), (attributes, ATTRIBUTES, "gvgen-attributes"))]
-    first, second = networks
+    first, second = (load_network(path) for path in network_files(field, attributes))
     if first.outputs != 1 or second.outputs == 1:
         raise BadInput(f"{field or FIELD} and {attributes or ATTRIBUTES} are not a network of fields and one of attributes")
     if (first.settings.size, first.settings.encoder) != (second.settings.size, second.settings.encoder):
@@ -59,19 +57,16 @@ def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | Picture
     return encoder
 
 
+def network_files(field: str | Path = "", attributes: str | Path = "") -> tuple[Path, Path]:
+    """The files themselves.
+
+    Raises:
+        MissingWeights: this build ships none.
+    """
+    return weight_file(field, FIELD, "gvgen-field", "--field"), weight_file(attributes, ATTRIBUTES, "gvgen-attributes", "--attributes")
+
+
 def _words(field: str) -> Words | None:
     """What lies beside the network of fields."""
-    if field:
-        beside = Path(field).with_name(WORDS)
-        return load_words(beside) if beside.is_file() else None
-    with resources.as_file(resources.files("gen3d.priors") / "weights" / SHIPPED_WORDS) as path:
-        return load_words(path) if Path(path).is_file() else None
-
-
-def _network(file: str, shipped: str, prior: str) -> VolumeNetwork:
-    if file:
-        return load_network(file)
-    with resources.as_file(resources.files("gen3d.priors") / "weights" / shipped) as path:
-        if not Path(path).is_file():
-            raise MissingWeights(f"this build has no {shipped}; train one with gen3d train {prior} and give it with --{prior[6:]}")
-        return load_network(path)
+    path = Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)
+    return load_words(path) if path.is_file() else None

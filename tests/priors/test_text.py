@@ -71,6 +71,7 @@ def test_long_and_empty_sentences_are_read(words):
     encoder = MiniLM(words).eval()
     assert encoder(["red " * 1000]).tokens.shape == (1, 128, 384)
     assert encoder([""]).mask.sum() == 2
+    assert [encoder.cuts("red " * count) for count in (0, 126, 127)] == [False, False, True]  # beside them stand two marks
 
 
 def test_damaged_words_are_told(tmp_path):
@@ -104,6 +105,7 @@ def test_encoders_of_a_folder(tmp_path):
     encoder = load_encoder(str(folder))
     assert isinstance(encoder, HubEncoder)
     found = encoder(["a red chair", "car"])
+    assert [encoder.cuts("car " * count) for count in (1, 100)] == [False, True]
     assert (encoder.width, found.tokens.shape[0], found.tokens.shape[2]) == (8, 2, 8)
     assert torch.allclose(found.pooled.norm(dim=-1), torch.ones(2))
     with pytest.raises(BadInput, match="holds no text encoder"):

@@ -1,5 +1,6 @@
 """A sentence becomes splats, by tiny networks that have learned nothing."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,9 @@ class Letters(torch.nn.Module):
     def forward(self, sentences):
         pooled = torch.tensor([[float(len(each) >> k & 1) for k in range(6)] for each in sentences])
         return Encoded(pooled[:, None], torch.ones(len(sentences), 1, dtype=torch.bool), pooled)
+
+    def cuts(self, sentence):
+        return len(sentence) >= 64
 
 
 @pytest.fixture
@@ -115,6 +119,11 @@ def test_prompts_far_from_everything_are_noted(settings, tmp_path):
     assert far.manifest.notes[0].startswith("nothing like 'xx' was among what the weights have learned; the nearest is ")
 
 
+def test_prompts_that_are_not_read_to_their_end_are_noted(settings, tmp_path):
+    _, run = made("barrel " * 20, settings, tmp_path / "long")
+    assert run.manifest.notes == ("the prompt is longer than the text encoder reads; its last words count for nothing",)
+
+
 def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("gen3d.pipeline.stages.sample_volumes.SampleVolumes.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -123,6 +132,10 @@ def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
     with Run.open(tmp_path / "run") as again:
         asset = resume_text(again, Silent())
     assert torch.equal(asset.gaussians.means, made("a barrel", settings, tmp_path / "whole")[0].gaussians.means)
+    assert [each["name"] for each in again.manifest.weights[:2]] == ["field.safetensors", "attributes.safetensors"]
+    shutil.copy(settings.attributes, settings.field)
+    with Run.open(tmp_path / "run") as again, pytest.raises(BadInput, match=r"field\.safetensors has changed since this run began"):
+        resume_text(again, Silent())
 
 
 def test_a_video_leads_from_one_to_the_other(settings, tmp_path):
