@@ -40,7 +40,7 @@ class ObjectsSettings:
     holdout: int = 96
     weights: str = ""
     solver: str = "ghvb"
-    steps: int = 8
+    steps: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:

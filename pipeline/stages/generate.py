@@ -149,7 +149,8 @@ class Refine:
         sizes = [len(each.detail) for each in state.ready]
         cameras = [object_cameras([each - first], [self.settings.elevation], size) for each, size in zip(azimuths, sizes, strict=True)]
         start, backend = state.fitted.to(self.device), self.settings.backend
-        splats, error = refined(start, state.ready, cameras, self.settings.refine, progress, backend=backend)
+        pictures = [(each.detail, each.detail_alpha) for each in state.ready]
+        splats, error = refined(start, pictures, cameras, self.settings.refine, progress, backend=backend)
         self.results.write_metrics({"refined_psnr": error})
         return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
 

@@ -4,35 +4,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.pipeline.objects.views import ring_cameras
 from gen3d.pipeline.progress import Progress
-from gen3d.pipeline.stages.picture import Prepared
 from gen3d.priors.multiview.denoiser import draw
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 
 RATES = {"means": 2e-4, "scales": 5e-3, "quats": 2e-3, "opacities": 2e-2, "sh": 5e-3}  # of Adam; scales and opacities as logarithms
 ANCHOR = 64  # pixels of the views from elsewhere that hold the rest in its place
-KEPT = 2.0  # weight of those views
+KEPT = 2.0  # weight of those views beside one picture
+SIDES = 4  # pictures of so many sides leave nothing to be held
 
 
 def refined(
     splats: Gaussians,
-    pictures: Sequence[Prepared],
+    pictures: Sequence[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]],
     cameras: Sequence[Cameras],
     steps: int,
     progress: Progress,
     *,
     backend: str = "auto",
 ) -> tuple[Gaussians, float]:
-    """Splats after some steps against the pictures; what other sides show is held by renders of the splats as they come.
+    """Splats after some steps against the pictures; sides that they do not show are held by renders of the splats as they come.
 
     Args:
         splats: of one object, in the frame of the cameras.
-        pictures: cut out and framed.
-        cameras: of each picture `[1]`, of its finer size.
+        pictures: colours over white in [0, 1] and alpha of each.
+        cameras: of each picture `[1]`, of its size.
         steps: of optimisation.
         progress: told of every step.
         backend: of `rasterize`.
@@ -41,7 +42,10 @@ def refined(
         the splats, and the PSNR of the pictures in dB.
     """
     device = splats.means.device
-    ring = ring_cameras(ANCHOR).to(device)
+    ring, weight = ring_cameras(ANCHOR).to(device), KEPT * max(0.0, 1 - (len(pictures) - 1) / (SIDES - 1))
+    wanted = [
+        (rgb[None].to(device), alpha[None].to(device), camera.to(device)) for (rgb, alpha), camera in zip(pictures, cameras, strict=True)
+    ]
     with torch.inference_mode(False), torch.enable_grad():
         values = {name: tensor.detach().clone().requires_grad_() for name, tensor in _free(splats).items()}
         anchor = draw(splats, ring, backend=backend)
@@ -50,10 +54,9 @@ def refined(
         progress.start("refine", steps)
         for step in range(steps):
             current = _bound(splats, values)
-            loss = KEPT * _error(current, ring, *kept, backend=backend)
-            for picture, camera in zip(pictures, cameras, strict=True):
-                wanted = picture.detail[None].to(device), picture.detail_alpha[None].to(device)
-                loss = loss + _error(current, camera.to(device), *wanted, backend=backend)
+            loss = torch.stack([_error(current, camera, rgb, alpha, backend=backend) for rgb, alpha, camera in wanted]).sum()
+            if weight:
+                loss = loss + weight * _error(current, ring, *kept, backend=backend)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -61,8 +64,7 @@ def refined(
         progress.finish()
     with torch.no_grad():
         final = _bound(splats, values).detach()
-        pairs = zip(pictures, cameras, strict=True)
-        seen = [_error(final, camera.to(device), picture.detail[None].to(device), backend=backend) for picture, camera in pairs]
+        seen = [_error(final, camera, rgb, backend=backend) for rgb, _, camera in wanted]
     return final, float(-10 * torch.stack(seen).mean().clamp_min(1e-12).log10())
 
 
