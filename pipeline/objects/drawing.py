@@ -68,7 +68,7 @@ def failure(entry: ObjectEntry, library: Path, reason: str) -> Failure:
 def _drawn(entry: ObjectEntry, settings: RenderSettings) -> Drawn:
     mesh = read_mesh(entry.path, None if settings.frame == "auto" else settings.frame)
     placement = placement_of(mesh, settings.fit)
-    azimuths, elevations = training_views(entry.id, settings.views, settings.seed)
+    azimuths, elevations = training_views(entry.id, settings.views, settings.seed, settings.ring)
     views = draw_views(placement.place(mesh), object_cameras(azimuths, elevations, settings.size))
     if not bool(views.alpha.any()):
         raise BadInput(f"{entry.path} shows nothing from any side: its faces have no area; export it again")

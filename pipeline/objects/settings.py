@@ -16,7 +16,8 @@ class RenderSettings:
 
     Attributes:
         size: width and height of a picture in pixels.
-        views: pictures of each object: 8 around it at elevation 20, the others at random places down to 10 degrees below the horizon.
+        views: pictures of each object: 8 around it, the others at random places down to 10 degrees below the horizon.
+        ring: lowest and highest elevation of the 8 around, degrees; each object has its own between them.
         seed: the only source of randomness, together with the id of the object.
         geometry: also keep depth and normals, which soft light needs; without them the set is a third as large.
         quality: of the colours; 100 keeps every bit, below they are WebP's lossy kind. Alpha is always kept as it is.
@@ -27,6 +28,7 @@ class RenderSettings:
 
     size: int = 64
     views: int = 16
+    ring: tuple[float, float] = (20.0, 20.0)
     seed: int = 0
     geometry: bool = True
     quality: int = 100
@@ -36,6 +38,10 @@ class RenderSettings:
     def __post_init__(self) -> None:
         check_choices(self, frame=FRAMES, fit=FITS)
         check_ranges(self, size=(16, 1024), views=(8, 1000), seed=(0, 2**63 - 1), quality=(1, 100))
+        object.__setattr__(self, "ring", tuple(float(each) for each in self.ring))  # files hold lists
+        if len(self.ring) != 2 or not -80 <= self.ring[0] <= self.ring[-1] <= 80:
+            told = ", ".join(f"{each:g}" for each in self.ring)
+            raise UsageError(f"ring is {told}; give the lowest and the highest elevation, from -80 to 80 degrees")
         if self.size * self.views > LONGEST:
             total = f"{self.views} views of {self.size} pixels are {self.views * self.size:,} rows"
             raise UsageError(f"{total} and at most {LONGEST:,} fit into one picture; lower --views or --size")

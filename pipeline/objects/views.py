@@ -90,16 +90,19 @@ def placement_of(mesh: Mesh, fit: str = "sphere") -> Placement:
     return Placement((x, y, z), LONGEST_SIDE / float((high - low).amax()) if fit == "box" else RADIUS / radius)
 
 
-def training_views(name: str, count: int, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def training_views(
+    name: str, count: int, seed: int, ring: tuple[float, float] = (RING_ELEVATION, RING_ELEVATION)
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Azimuths and elevations of an object's views in degrees, the same for the same id, count and seed on every machine.
 
-    The first 8 stand around the object, multiples of 45 degrees from 0 on, at elevation 20. The others are spread over the sphere
+    The first 8 stand around the object, multiples of 45 degrees from 0 on, at one elevation. The others are spread over the sphere
     above elevation -10, uniformly by area: one in each of as many sectors and one in each of as many bands, paired at random.
 
     Args:
         name: the id of the object.
         count: at least 8.
         seed: any integer.
+        ring: lowest and highest elevation of the first 8.
     """
     generator = numbers_of("views", seed, name)
     extra, low = count - RING, math.sin(math.radians(LOWEST))
@@ -108,7 +111,8 @@ def training_views(name: str, count: int, seed: int) -> tuple[tuple[float, ...],
     azimuths = [index * 360 / RING for index in range(RING)]
     azimuths += [360 * (sector + generator.random()) / extra for sector in sectors]
     heights = [low + (1 - low) * (band + generator.random()) / extra for band in range(extra)]
-    elevations = [RING_ELEVATION] * RING + [math.degrees(math.asin(height)) for height in heights]
+    around = ring[0] + (ring[1] - ring[0]) * numbers_of("ring", seed, name).random()
+    elevations = [around] * RING + [math.degrees(math.asin(height)) for height in heights]
     return tuple(round(angle, 3) for angle in azimuths), tuple(round(angle, 3) for angle in elevations)
 
 

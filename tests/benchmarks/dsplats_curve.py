@@ -49,10 +49,11 @@ def main():
 
 
 def curve(path: Path, steps: int) -> dict[int, float]:
-    """Values by step."""
+    """Values by step; of a log of several trainings in a row those of the first."""
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {int(row["step"]): float(row[COLUMN]) for row in rows if row.get(COLUMN) and int(row["step"]) < steps}
+    first = [row for row in rows if row.get("stage", "1") == "1" and row.get(COLUMN)]
+    return {int(row["step"]): float(row[COLUMN]) for row in first if int(row["step"]) < steps}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ def test_views_are_the_same_for_the_same_id_and_seed():
         seen.add((azimuths[8:], elevations[8:]))
     assert len(seen) == 3
     assert training_views("a", 8, 0) == ring
+    low, plain = training_views("a", 16, 0, (-5.0, 50.0)), training_views("a", 16, 0)
+    assert low[0] == plain[0]
+    assert low[1][8:] == plain[1][8:]
+    heights = {training_views(str(number), 8, 0, (-5.0, 50.0))[1] for number in range(40)}
+    assert all(len(set(each)) == 1 and -5 <= each[0] <= 50 for each in heights)
+    assert min(heights)[0] < 5 < 40 < max(heights)[0]
 
 
 def test_views_never_change():
