@@ -18,10 +18,10 @@ from gen3d.pipeline.objects.parallel import outcomes, processors
 from gen3d.pipeline.objects.shards import writing
 from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.progress import Progress
+from gen3d.pipeline.volumes.fitters import FITTERS
 from gen3d.pipeline.volumes.packing import pack, unpack
-from gen3d.pipeline.volumes.refine import refined
 from gen3d.pipeline.volumes.settings import VolumeSettings
-from gen3d.pipeline.volumes.surface import framed, surface_points, surface_volume
+from gen3d.pipeline.volumes.surface import framed, surface_points
 from gen3d.pipeline.volumes.volume_set import MANIFEST, VolumeRecord, Volumes, read_volumes, together, write_file, write_volumes
 from gen3d.priors.volume.volume import GaussianVolume
 from gen3d.renderers.native.threads import kernel_threads
@@ -148,7 +148,7 @@ def fit_object(objects: ObjectSet, number: int, file: str, settings: VolumeSetti
     """An object's record, the nodes that hold something, and what they hold."""
     record, views = objects.record(number), objects.read(number)
     views, points, centre, scale = framed(views, surface_points(views))
-    held, values = pack(refined(surface_volume(points, settings.size), views, settings))
+    held, values = pack(FITTERS[settings.fit](views, points, settings))
     stored = GaussianVolume.of_generated(unpack(held, values, settings.size))
     told = {name: getattr(record, name) for name in ("id", "name", "colors", "category", "tier", "split", "licence", "attribution")}
     return VolumeRecord(**told, scale=scale, centre=centre, psnr=quality(stored, views), file=file), held, values

@@ -2,24 +2,30 @@
 
 from dataclasses import dataclass
 
-from gen3d.ranges import check_ranges
+from gen3d.ranges import check_choices, check_ranges
+
+FITS = ("surface", "pool", "transport")
 
 
 @dataclass(frozen=True)
 class VolumeSettings:
-    """Volumes of a whole library, which begin at the surfaces that the set's depth maps show.
+    """Volumes of a whole library.
 
     Attributes:
+        fit: surface begins at the surfaces that the set's depth maps show; pool with splats at all nodes, which are given up and grown
+            anew (GVGEN); transport with free splats, which are brought to the nodes (GaussianCube). The last two want more steps.
         size: nodes along a side.
-        steps: of refinement of an object.
-        views: of a step.
-        rate: of the offsets in cells, from which the other rates follow.
+        steps: of an object.
+        views: of a step of refinement.
+        rate: of refinement: of the offsets in cells, from which the other rates follow.
     """
 
+    fit: str = "surface"
     size: int = 16
     steps: int = 150
     views: int = 4
     rate: float = 0.06
 
     def __post_init__(self) -> None:
+        check_choices(self, fit=FITS)
         check_ranges(self, size=(4, 64), steps=(0, 10**5), views=(1, 256), rate=(0, 1))

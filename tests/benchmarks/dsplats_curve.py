@@ -10,6 +10,8 @@ import csv
 import tempfile
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.training.run import TrainingJob
@@ -34,6 +36,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         job = TrainingJob(Path(folder), steps, settings.clip, accelerator="cpu", devices=options.devices, strategy=strategy)
         train_dsplats(options.sets, settings, job, Silent())
+        if getattr(rank_zero_only, "rank", 0):
+            return  # the first process has all figures
         (path,) = Path(folder).glob("logs/*/metrics.csv")
         mine = curve(path, steps)
     logged = curve(Path(options.log), steps)

@@ -14,6 +14,7 @@ from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.fitting.object_views import photos_of
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.volumes.fit_set import fit_object, fit_volumes, quality
+from gen3d.pipeline.volumes.fitters import FITTERS, seen, without_unseen
 from gen3d.pipeline.volumes.packing import pack, unpack
 from gen3d.pipeline.volumes.pool_fit import pool_settings, pool_volume
 from gen3d.pipeline.volumes.refine import refined
@@ -202,3 +203,35 @@ def test_free_splats_become_a_volume_that_looks_the_same(ball):
     assert int((volume.values[OPACITY] > -5).sum()) == free.count
     with pytest.raises(ValueError, match="splats and 8 nodes; fit with a smaller cap"):
         organised(free, 2)
+
+
+@pytest.mark.parametrize("fit", list(FITTERS))
+def test_every_way_leads_to_a_volume(ball, fit):
+    views, points, _, _ = framed(ball, surface_points(ball))
+    volume = FITTERS[fit](views, points, VolumeSettings(fit=fit, size=12, steps=60 if fit == "surface" else 150))
+    kept = GaussianVolume.of_generated(unpack(*pack(volume), 12))
+    assert quality(kept, views) > 22
+    assert float(kept.values[OFFSET].abs().max()) <= REACH / 11 + 1e-4
+    if fit != "surface":
+        assert bool(seen(volume, views)[(volume.values[OPACITY] > -5).flatten()].all())
+
+
+def test_what_no_view_sees_becomes_nothing(start):
+    views, volume = start
+    values = volume.values.clone()
+    inside = [int(each) for each in (15 * (framed_centre(volume) + 0.5)).round()]
+    values[:, *inside] = torch.tensor([*(0.0,) * 6, *(-5.0,) * 3, 1.0, 0.0, 0.0, 0.0, 3.0])
+    held = values[OPACITY] > -5
+    opaque = values.clone()
+    opaque[SCALE, held] = opaque[SCALE, held] + 0.7  # without gaps
+    opaque[OPACITY, held] = 9.0
+    found = without_unseen(GaussianVolume(opaque), views).values[OPACITY] > -5
+    assert not found[tuple(inside)]
+    assert int(found.sum()) > 0.8 * int(held.sum())
+    assert int((found & ~held).sum()) == 0
+
+
+def framed_centre(volume):
+    """The middle of what a volume shows."""
+    means = visible(volume.gaussians()).means
+    return (means.amax(0) + means.amin(0)) / 2
