@@ -1,5 +1,6 @@
 """Pictures as tokens: what picture-conditioned priors are told."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,17 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gen3d.errors import BadInput
+from gen3d.optional import require
 from gen3d.priors.multiview.generate import GivenViews
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
 from gen3d.priors.multiview.shipped import shipped_model
 from gen3d.priors.text import Encoded
 
 SHIPPED = "dsplats"  # the name of the shipped network's encoder in settings
+PATCHES = 16  # along each side of a picture that a hub's encoder sees
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
 def reads_pictures(encoder: str) -> bool:
-    """Whether an encoder of this name is one of pictures: that of the shipped multiview network, or of another one's file."""
-    return encoder == SHIPPED or encoder.endswith(".safetensors")
+    """Whether an encoder of this name is one of pictures: of the shipped multiview network, of another one's file, or a hub's DINO."""
+    return encoder == SHIPPED or encoder.endswith(".safetensors") or Path(encoder).name.startswith("dino")
 
 
 class PictureEncoder(nn.Module):
@@ -54,13 +58,52 @@ class PictureEncoder(nn.Module):
         return Encoded(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
 
 
-def load_picture_encoder(name: str) -> PictureEncoder:
+class HubPictures(nn.Module):
+    """A vision transformer of a hub's name or a folder, such as facebook/dinov2-small (Oquab et al. 2023).
+
+    Args:
+        source: its last part begins with dino.
+
+    Raises:
+        MissingDependency: transformers is not installed.
+        BadInput: there is no such model.
+    """
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        transformers = require("transformers", extra="text", purpose="other picture encoders than the shipped one")
+        try:
+            self.model = transformers.AutoModel.from_pretrained(source).eval().requires_grad_(False)
+            config = self.model.config
+            self.width, self.size = int(config.hidden_size), PATCHES * int(config.patch_size)
+        except (OSError, ValueError, ImportError, AttributeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BadInput(f"{source} holds no picture encoder ({reason}); give dsplats, a hub's DINO or a folder") from error
+
+    @torch.no_grad()
+    def forward(self, given: GivenViews) -> Encoded:
+        """A token for each patch and those beside them, and their mean as a unit vector.
+
+        Args:
+            given: one view of each object `[b, 1]`, of any size.
+        """
+        pictures = functional.interpolate(given.pictures[:, 0] / 2 + 0.5, (self.size, self.size), mode="bicubic", antialias=True)
+        mean, deviation = (torch.tensor(each).to(pictures)[:, None, None] for each in (MEAN, DEVIATION))
+        tokens: Float[Tensor, "b n d"] = self.model(pixel_values=(pictures.clamp(0, 1) - mean) / deviation).last_hidden_state
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return Encoded(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
+
+
+def load_picture_encoder(name: str) -> PictureEncoder | HubPictures:
     """The encoder of a name for which `reads_pictures` holds.
 
     Raises:
         MissingWeights: this build ships no network.
-        BadInput: the file is no network of pixels.
+        MissingDependency: it needs transformers.
+        BadInput: the file is no network of pixels, or there is no such model.
     """
+    if name != SHIPPED and not name.endswith(".safetensors"):
+        return HubPictures(name)
     model = shipped_model("" if name == SHIPPED else name)
     if model.encode is not None:
         raise BadInput(f"{name} is a network of latents; pictures are read by networks of pixels")

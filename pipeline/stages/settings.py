@@ -29,8 +29,8 @@ class ImageSettings:
         elevation: degrees above the horizon that the pictures were taken from.
         refine: steps in which the splats are brought closer to the pictures, at most 256 pixels large.
         weights: a file that gen3d train dsplats wrote; the shipped ones when empty.
-        field: of volumes: a file that gen3d train gvgen-field wrote, with the encoder dsplats.
-        attributes: of volumes: a file that gen3d train gvgen-attributes wrote, with the encoder dsplats.
+        field: of volumes: a file that gen3d train gvgen-field wrote, with an encoder of pictures.
+        attributes: of volumes: a file that gen3d train gvgen-attributes wrote, with the same encoder.
         device: auto, cpu or cuda.
         backend: rasterizer: auto, gsplat, native or reference.
         mesh: the textured mesh that is made of the result; method none makes none.

@@ -18,7 +18,7 @@ from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.multiview.denoiser import draw, to_pictures
 from gen3d.priors.multiview.generate import GivenViews
-from gen3d.priors.pictures import PictureEncoder, reads_pictures
+from gen3d.priors.pictures import HubPictures, PictureEncoder, reads_pictures
 from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder
 from gen3d.priors.volume.field import distance_field
@@ -104,7 +104,7 @@ def encoded(volumes: VolumeSet, encoder: Encoder, settings: VolumeTrainingSettin
     return Sentences(tuple(tuple(pair[0] for pair in row) for row in rows), tuple(tuple(pair[1] for pair in row) for row in rows))
 
 
-def pictured(volumes: VolumeSet, encoder: PictureEncoder, settings: VolumeTrainingSettings) -> Sentences:
+def pictured(volumes: VolumeSet, encoder: PictureEncoder | HubPictures, settings: VolumeTrainingSettings) -> Sentences:
     """Pictures of objects, the plain front of each first, the others from about there; a function of the seed and the object's id."""
     tokens, pooled = [], []
     for number, record in enumerate(volumes.records):

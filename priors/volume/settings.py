@@ -20,7 +20,8 @@ class VolumeNetworkSettings:
         head: channels of an attention head.
         groups: of group normalisation; divides all channels.
         text: width of the tokens that are read.
-        encoder: that makes them: of sentences minilm, a hub's name or a folder; of pictures dsplats, or the file of a multiview network.
+        encoder: that makes them: of sentences minilm, a hub's name or a folder; of pictures dsplats, the file of a multiview network, or
+            a hub's DINO, such as facebook/dinov2-small.
     """
 
     size: int = 16

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gen3d.errors import BadInput, UsageError
-from gen3d.priors.pictures import PictureEncoder, load_picture_encoder, reads_pictures
+from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, reads_pictures
 from gen3d.priors.shipped import shipped_file, weight_file
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
@@ -39,7 +39,7 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
     return TextModel(first.to(device), second.to(device), encoder.to(device), _words(field))
 
 
-def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | PictureEncoder:
+def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | PictureEncoder | HubPictures:
     """What makes tokens for networks of these settings.
 
     Raises:

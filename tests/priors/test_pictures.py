@@ -1,11 +1,13 @@
 """Pictures as tokens."""
 
+import pytest
 import torch
 from scenes import TINY, ring, some_views
 
+from gen3d.errors import BadInput
 from gen3d.priors.multiview.generate import GivenViews
 from gen3d.priors.multiview.network import MultiviewNetwork
-from gen3d.priors.pictures import PictureEncoder
+from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, reads_pictures
 
 
 def test_pictures_become_tokens_of_their_own():
@@ -20,3 +22,20 @@ def test_pictures_become_tokens_of_their_own():
     assert torch.allclose(alone.tokens[0], found.tokens[1], atol=1e-5)
     assert not torch.allclose(found.tokens[0], found.tokens[1], atol=1e-3)
     assert not encoder.network.unet.mid_block._forward_hooks
+
+
+def test_vision_transformers_are_read_by_name(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14, "image_size": 28}
+    transformers.Dinov2Model(transformers.Dinov2Config(**shape)).save_pretrained(tmp_path / "dinov2-tiny")
+    assert reads_pictures(str(tmp_path / "dinov2-tiny"))
+    assert not reads_pictures("minilm")
+    encoder, some = load_picture_encoder(str(tmp_path / "dinov2-tiny")), some_views(2, 1)
+    assert isinstance(encoder, HubPictures)
+    assert (encoder.width, encoder.size) == (16, 224)
+    found = encoder(GivenViews(some.pictures, some.alpha, ring(2, 1)))
+    assert found.tokens.shape == (2, 16 * 16 + 1, 16)
+    assert torch.allclose(found.pooled.norm(dim=-1), torch.ones(2), atol=1e-5)
+    assert not torch.allclose(found.pooled[0], found.pooled[1], atol=1e-4)
+    with pytest.raises(BadInput, match="holds no picture encoder"):
+        load_picture_encoder(str(tmp_path / "dino-nothing"))
