@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 import gen3d
 from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
-from gen3d.files import sweep, write_json, write_text
+from gen3d.files import read_json, sweep, write_json, write_text
 from gen3d.pipeline import configuration, earlier
 from gen3d.pipeline.lock import lock_folder, release
 from gen3d.pipeline.manifest import Manifest, Status, input_digest, merged, peak_memory, read_manifest
@@ -191,6 +191,11 @@ class Run:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write metrics.json."""
         write_json(self.folder / "metrics.json", metrics)
+
+    def add_metrics(self, **metrics: Any) -> None:
+        """Write metrics.json with some more figures."""
+        path = self.folder / "metrics.json"
+        self.write_metrics({**(read_json(path) if path.is_file() else {}), **metrics})
 
     def finish(self, status: Status, error: str = "") -> None:
         """Record how the job ended.

@@ -1,7 +1,7 @@
 """Pictures as tokens: what picture-conditioned priors are told."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from gen3d.errors import BadInput
 from gen3d.optional import require
-from gen3d.priors.multiview.generate import GivenViews
-from gen3d.priors.multiview.network import MultiviewNetwork, Views
-from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.views import GivenViews
 from gen3d.priors.text import Encoded
+
+if TYPE_CHECKING:
+    from gen3d.priors.multiview.network import MultiviewNetwork
 
 SHIPPED = "dsplats"  # the name of the shipped network's encoder in settings
 PATCHES = 16  # along each side of a picture that a hub's encoder sees
@@ -32,7 +33,7 @@ class PictureEncoder(nn.Module):
         network: of pixels.
     """
 
-    def __init__(self, network: MultiviewNetwork) -> None:
+    def __init__(self, network: "MultiviewNetwork") -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.width = network.settings.channels[-1]
@@ -45,6 +46,8 @@ class PictureEncoder(nn.Module):
         Args:
             given: one view of each object `[b, 1]`, of the network's size.
         """
+        from gen3d.priors.multiview.network import Views
+
         b, found = len(given.alpha), list[Tensor]()
         unet: Any = self.network.unet
         handle = unet.mid_block.register_forward_hook(lambda module, inputs, output: found.append(output))
@@ -104,6 +107,8 @@ def load_picture_encoder(name: str) -> PictureEncoder | HubPictures:
     """
     if name != SHIPPED and not name.endswith(".safetensors"):
         return HubPictures(name)
+    from gen3d.priors.multiview.shipped import shipped_model
+
     model = shipped_model("" if name == SHIPPED else name)
     if model.encode is not None:
         raise BadInput(f"{name} is a network of latents; pictures are read by networks of pixels")

@@ -10,9 +10,10 @@ from gen3d.errors import BadInput
 from gen3d.pipeline.evaluation.baselines import Bench, Entrant
 from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen, over_white
 from gen3d.pipeline.objects.views import DISTANCE, FOV, ObjectViews
-from gen3d.priors.multiview.generate import GivenViews, around, generate, reconstruct
+from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.views import GivenViews, around
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.renderers.cameras import Cameras

@@ -19,9 +19,10 @@ from gen3d.pipeline.stages.results import weight_facts
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.matting import Matting
-from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance, draw, to_pictures
-from gen3d.priors.multiview.generate import GivenViews, beside, generate, reconstruct
+from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance
+from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
+from gen3d.priors.multiview.views import GivenViews, beside, draw, to_pictures
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.priors.samplers.paths import Cosine
@@ -151,7 +152,7 @@ class Refine:
         start, backend = state.fitted.to(self.device), self.settings.backend
         pictures = [(each.detail, each.detail_alpha) for each in state.ready]
         splats, error = refined(start, pictures, cameras, self.settings.refine, progress, backend=backend)
-        self.results.write_metrics({"refined_psnr": error})
+        self.results.add_metrics(refined_psnr=error)
         return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
 
 

@@ -7,8 +7,7 @@ from gen3d.pipeline.stages.sample_volumes import SampleVolumes
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.pipeline.volumes.surface import FILLED
-from gen3d.priors.multiview.denoiser import draw, to_pictures
-from gen3d.priors.multiview.generate import GivenViews
+from gen3d.priors.multiview.views import GivenViews, draw, to_pictures
 from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.network import Told

@@ -12,7 +12,7 @@ from gen3d.pipeline.paths import robust_box
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.state import ImageState
-from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.multiview.views import draw
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians
 

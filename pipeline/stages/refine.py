@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gen3d.pipeline.objects.views import ring_cameras
 from gen3d.pipeline.progress import Progress
-from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.multiview.views import draw
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 

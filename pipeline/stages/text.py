@@ -23,7 +23,7 @@ from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.pipeline.volumes.appearance import appearance
-from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.multiview.views import draw
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.shipped import file_facts

@@ -13,10 +13,11 @@ from gen3d.pipeline.objects.views import RADIUS
 from gen3d.pipeline.training.batches import ObjectBatch
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.priors.multiview.denoiser import PATH, Encode, draw, to_pictures
+from gen3d.priors.multiview.denoiser import PATH, Encode
 from gen3d.priors.multiview.network import MultiviewNetwork, Views
 from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.settings import LATENT
+from gen3d.priors.multiview.views import draw, to_pictures
 from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins
 from gen3d.renderers.gaussians import Gaussians
 

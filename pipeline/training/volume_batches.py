@@ -16,8 +16,7 @@ from gen3d.pipeline.training.phrases import phrases
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
 from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.pipeline.volumes.volume_set import VolumeSet
-from gen3d.priors.multiview.denoiser import draw, to_pictures
-from gen3d.priors.multiview.generate import GivenViews
+from gen3d.priors.multiview.views import GivenViews, draw, to_pictures
 from gen3d.priors.pictures import HubPictures, PictureEncoder, reads_pictures
 from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gen3d.pipeline.objects.views import ring_cameras
-from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.multiview.views import draw
 from gen3d.priors.perceptual import Lpips
 from gen3d.priors.volume.looks import described
 from gen3d.renderers.gaussians import Gaussians

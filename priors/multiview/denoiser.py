@@ -1,6 +1,6 @@
 """A denoiser whose expected clean views are renders of splats, so that all views agree (DSplats, DiffusionGS)."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gen3d.priors.multiview.network import Views
+from gen3d.priors.multiview.views import draw, to_pictures
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.paths import Cosine, Path
 from gen3d.priors.samplers.predictions import Prediction, implied_eps, on_path
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.rendering import Rendering, rasterize
 
 Encode = Callable[[Float[Tensor, "b v 3 h w"]], Float[Tensor, "b v 4 hl wl"]]
 PATH: Path = Cosine()  # that the networks are trained on
@@ -86,13 +86,3 @@ class ViewGuidance:
         nothing = replace(self.denoiser, given=torch.zeros_like(self.denoiser.given))(x, c, condition)
         x0 = torch.where(self.denoiser.given[:, :, None, None, None], told.x0, torch.lerp(nothing.x0, told.x0, self.scale))
         return Prediction(x0, implied_eps(x, x0, c), told.aux)
-
-
-def draw(splats: Gaussians, cameras: Cameras, channels: Collection[str] = ("rgb",), backend: str = "auto") -> Rendering:
-    """Splats over white."""
-    return rasterize(splats, cameras, background=torch.ones(3), channels=channels, backend=backend)
-
-
-def to_pictures(rendering: Rendering) -> Float[Tensor, "b v 3 h w"]:
-    """Colours as networks see them: channels first, in [-1, 1] where they are not brighter than white."""
-    return rendering.rgb.movedim(-1, -3) * 2 - 1

@@ -1,17 +1,15 @@
 """From given views to splats: in one step, or by sampling the views that are missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from gen3d.priors.multiview.denoiser import SplatDenoiser
 from gen3d.priors.multiview.network import LATENTS, Views
 from gen3d.priors.multiview.pretrained import Model
 from gen3d.priors.multiview.settings import LATENT
+from gen3d.priors.multiview.views import GivenViews, beside
 from gen3d.priors.samplers.driver import Noise, Probe, Sampled, sample
 from gen3d.priors.samplers.grids import Grid, angular
 from gen3d.priors.samplers.paths import Cosine
@@ -19,27 +17,8 @@ from gen3d.priors.samplers.predictions import Denoiser
 from gen3d.priors.samplers.solvers.momentum import Momentum
 from gen3d.priors.samplers.starts import from_noise
 from gen3d.priors.samplers.stepping import Solver
-from gen3d.renderers.cameras import Cameras, orbit
+from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
-
-
-@dataclass(frozen=True, slots=True)
-class GivenViews:
-    """What is known of objects, in the frame that the first view looks at from the front.
-
-    Attributes:
-        pictures: colours over white in [-1, 1], `[b, v, 3, h, w]`.
-        alpha: `[b, v, h, w]` in [0, 1].
-        cameras: `[b, v]`.
-    """
-
-    pictures: Float[Tensor, "b v 3 h w"]
-    alpha: Float[Tensor, "b v h w"]
-    cameras: Cameras
-
-    def to(self, device: str) -> "GivenViews":
-        """The same on another device."""
-        return GivenViews(self.pictures.to(device), self.alpha.to(device), self.cameras.to(device))
 
 
 def reconstruct(model: Model, given: GivenViews, condition: Any = None) -> Gaussians:
@@ -94,24 +73,3 @@ def generate(
     wrapped = denoiser if guided is None else guided(denoiser)
     told = model.tokens([""] * b) if condition is None else condition
     return sample(wrapped, solver or Momentum(2.0, coordinate="velocity"), grid, start, told, probes=probes, noise=noise)
-
-
-def around(given: Cameras, count: int, *, elevation: float, distance: float, fov: float) -> Cameras:
-    """Cameras evenly around the object beside the one in front, `[b, count]`.
-
-    Args:
-        given: of the views that are known `[b, v]`, of which the first looks from the front.
-        count: of further views.
-        elevation: degrees.
-        distance: from the origin.
-        fov: degrees.
-    """
-    azimuths = torch.arange(1, count + 1) * 360.0 / (count + 1)
-    ring = orbit(azimuths, torch.full((count,), elevation), radius=distance, fov=fov, width=given.width, height=given.height)
-    return ring.to(given.world_to_camera).expand(given.shape[0])
-
-
-def beside(first: Cameras, second: Cameras) -> Cameras:
-    """The views of both, of the same size."""
-    poses, matrices = (torch.cat([getattr(first, name), getattr(second, name)], -3) for name in ("world_to_camera", "intrinsics"))
-    return replace(first, world_to_camera=poses, intrinsics=matrices)

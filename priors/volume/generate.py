@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gen3d.priors.multiview.generate import GivenViews
+from gen3d.priors.multiview.views import GivenViews
 from gen3d.priors.samplers.driver import Noise, Probe, sample
 from gen3d.priors.samplers.grids import Grid, angular
 from gen3d.priors.samplers.guidance import CFG

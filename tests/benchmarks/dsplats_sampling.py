@@ -22,8 +22,8 @@ from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import RING
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.stages.refine import refined
-from gen3d.priors.multiview.denoiser import draw
 from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.views import draw
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.samplers.named import SOLVERS
 

@@ -5,8 +5,8 @@ import torch
 from scenes import TINY, ring, some_views
 
 from gen3d.errors import BadInput
-from gen3d.priors.multiview.generate import GivenViews
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.views import GivenViews
 from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, reads_pictures
 
 

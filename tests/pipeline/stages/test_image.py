@@ -56,7 +56,7 @@ def made(picture, settings, out, **more):
 
 
 def test_a_picture_becomes_splats_and_previews(picture, weights, tmp_path):
-    asset, run = made(picture, ImageSettings(weights=weights, steps=2, mesh=NONE), tmp_path / "run")
+    asset, run = made(picture, ImageSettings(refine=0, weights=weights, steps=2, mesh=NONE), tmp_path / "run")
     assert asset.gaussians.count == 4 * 64 * 2
     assert {path.name for path in run.previews.iterdir()} == {"mask.png", "contact_sheet.png"}
     assert (run.exports / "model.ply").stat().st_size > 1000
@@ -68,16 +68,16 @@ def test_a_picture_becomes_splats_and_previews(picture, weights, tmp_path):
 
 def test_seeds_are_reproducible_and_differ(picture, weights, tmp_path):
     def means(seed, name):
-        return made(picture, ImageSettings(weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / name)[0].gaussians.means
+        return made(picture, ImageSettings(refine=0, weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / name)[0].gaussians.means
 
     assert torch.equal(means(1, "a"), means(1, "b"))
     assert not torch.equal(means(1, "c"), means(2, "d"))
 
 
 def test_the_best_of_some_samples_comes_first(picture, weights, tmp_path):
-    several, run = made(picture, ImageSettings(weights=weights, steps=2, seeds=3, mesh=NONE), tmp_path / "run")
+    several, run = made(picture, ImageSettings(refine=0, weights=weights, steps=2, seeds=3, mesh=NONE), tmp_path / "run")
     alone = [
-        made(picture, ImageSettings(weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / str(seed))[0].gaussians.means
+        made(picture, ImageSettings(refine=0, weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / str(seed))[0].gaussians.means
         for seed in range(3)
     ]
     assert sum(torch.allclose(several.gaussians.means, means, atol=1e-5) for means in alone) == 1
@@ -87,7 +87,7 @@ def test_the_best_of_some_samples_comes_first(picture, weights, tmp_path):
 
 
 def test_one_step_has_no_chance(picture, weights, tmp_path):
-    settings = ImageSettings(weights=weights, mode="one-step", mesh=NONE)
+    settings = ImageSettings(refine=0, weights=weights, mode="one-step", mesh=NONE)
     first, _ = made(picture, settings, tmp_path / "a")
     assert first.gaussians.count == 64 * 2
 
@@ -96,7 +96,7 @@ def test_a_mask_may_be_given(picture, weights, tmp_path):
     square = torch.zeros(60, 80, 3)
     square[20:40, 30:50] = 1
     write_image(tmp_path / "mask.png", square)
-    settings = ImageSettings(weights=weights, mode="one-step", mesh=NONE)
+    settings = ImageSettings(refine=0, weights=weights, mode="one-step", mesh=NONE)
     with_mask, _ = made(picture, settings, tmp_path / "a", mask=tmp_path / "mask.png")
     without, _ = made(picture, settings, tmp_path / "b")
     assert not torch.equal(with_mask.gaussians.means, without.gaussians.means)
@@ -111,7 +111,7 @@ def test_several_pictures_are_given_views(picture, weights, tmp_path):
     both, masks = [picture, tmp_path / "other.png"], [tmp_path / "mask.png", tmp_path / "mask-2.png"]
 
     def make(azimuth, name, **changes):
-        settings = ImageSettings(weights=weights, steps=2, azimuth=azimuth, mesh=NONE, **changes)
+        settings = ImageSettings(refine=0, weights=weights, steps=2, azimuth=azimuth, mesh=NONE, **changes)
         with Run.create(tmp_path / name, "image", settings, inputs=both) as run:
             return image_to_3d(both, settings, run, mask=masks), run
 
@@ -133,7 +133,7 @@ def test_pictures_of_different_things_are_told(picture, weights, tmp_path):
     flat = torch.zeros(40, 1000, 4)
     flat[19:22, 10:990] = 1
     write_image(tmp_path / "flat.png", flat)
-    settings = ImageSettings(weights=weights, azimuth=(0.0, 90.0), mesh=NONE)
+    settings = ImageSettings(refine=0, weights=weights, azimuth=(0.0, 90.0), mesh=NONE)
     with pytest.raises(BadInput, match=r"the object is \d+ times flatter in one picture than in another"):
         image_to_3d([picture, tmp_path / "flat.png"], settings, Run.create(tmp_path / "run", "image", settings, inputs=[picture]))
 
@@ -152,7 +152,7 @@ def test_volumes_are_another_route(picture, weights, tmp_path):
                 torch.nn.init.normal_(parameter, std=0.2)
         files[name] = str(tmp_path / f"{name}.safetensors")
         save_volume_network(net, files[name], bits=16)
-    settings = ImageSettings(route="volumes", steps=2, seeds=2, mesh=NONE, **files)
+    settings = ImageSettings(refine=0, route="volumes", steps=2, seeds=2, mesh=NONE, **files)
     asset, run = made(picture, settings, tmp_path / "run")
     assert 0 < asset.gaussians.count <= 512
     assert (run.previews / "contact_sheet.png").is_file()
@@ -172,7 +172,7 @@ def test_networks_of_latents_bring_their_autoencoder(picture, tmp_path):
     model = from_pretrained(source, MultiviewSettings(size=32, layers=2))
     torch.nn.init.normal_(model.network.unet.conv_out.weight, std=0.2)
     save_network(model.network, tmp_path / "latent.safetensors", bits=16)
-    settings = ImageSettings(weights=str(tmp_path / "latent.safetensors"), steps=2, seeds=2, mesh=NONE)
+    settings = ImageSettings(refine=0, weights=str(tmp_path / "latent.safetensors"), steps=2, seeds=2, mesh=NONE)
     asset, _ = made(picture, settings, tmp_path / "run")
     assert asset.gaussians.count == 4 * 16 * 2
     model.network.settings = replace(model.network.settings, source="")
@@ -182,7 +182,7 @@ def test_networks_of_latents_bring_their_autoencoder(picture, tmp_path):
 
 
 def test_a_picture_of_the_side_makes_a_turned_object(picture, weights, tmp_path):
-    settings = [ImageSettings(weights=weights, mode="one-step", azimuth=(angle,), mesh=NONE) for angle in (0.0, 90.0)]
+    settings = [ImageSettings(refine=0, weights=weights, mode="one-step", azimuth=(angle,), mesh=NONE) for angle in (0.0, 90.0)]
     front, side = (made(picture, each, tmp_path / str(each.azimuth[0]))[0].gaussians.means for each in settings)
     # What looked to +Z looks to +X, where a camera at azimuth 90 stands.
     expected = torch.stack([front[:, 2], front[:, 1], -front[:, 0]], -1)
@@ -194,15 +194,15 @@ def test_refinement_comes_closer_to_the_picture(picture, weights, tmp_path):
     for steps in (1, 40):
         settings = ImageSettings(weights=weights, mode="one-step", refine=steps, mesh=NONE)
         _, run = made(picture, settings, tmp_path / str(steps))
-        found[steps] = json.loads((run.folder / "metrics.json").read_text())["refined_psnr"]
+        metrics = json.loads((run.folder / "metrics.json").read_text())
+        assert metrics.keys() == {"input_psnr", "splats", "refined_psnr"}
+        found[steps] = metrics["refined_psnr"]
     assert found[40] > found[1] + 2
 
 
 def test_guidance_changes_samples(picture, weights, tmp_path):
-    means = [
-        made(picture, ImageSettings(weights=weights, steps=2, guidance=scale, mesh=NONE), tmp_path / str(scale))[0].gaussians.means
-        for scale in (1.0, 3.0)
-    ]
+    settings = ImageSettings(refine=0, weights=weights, steps=2, mesh=NONE)
+    means = [made(picture, replace(settings, guidance=scale), tmp_path / str(scale))[0].gaussians.means for scale in (1.0, 3.0)]
     assert not torch.equal(*means)
 
 
@@ -212,7 +212,7 @@ def test_views_that_are_sampled_stand_far_from_the_pictures(taken, count, expect
 
 
 def test_a_run_that_was_cut_off_is_done_again(picture, weights, tmp_path, monkeypatch):
-    settings = ImageSettings(weights=weights, steps=2, mesh=NONE)
+    settings = ImageSettings(refine=0, weights=weights, steps=2, mesh=NONE)
     with monkeypatch.context() as patch:
         patch.setattr("gen3d.pipeline.stages.generate.Generate.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.text import Interpolate, resume_text, text_to_3d
-from gen3d.priors.multiview.denoiser import draw
+from gen3d.priors.multiview.views import draw
 from gen3d.priors.text import Encoded
 from gen3d.priors.volume.interpolate import End
 from gen3d.priors.volume.looks import looks_of

@@ -6,9 +6,10 @@ import pytest
 import torch
 from scenes import TINY, ring, some_views
 
-from gen3d.priors.multiview.generate import GivenViews, around, beside, generate, reconstruct
+from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import Model
+from gen3d.priors.multiview.views import GivenViews, around, beside
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.solvers.exponential import DDIM

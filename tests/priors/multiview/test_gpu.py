@@ -4,8 +4,8 @@ import pytest
 import torch
 from scenes import TINY, some_views
 
-from gen3d.priors.multiview.denoiser import draw, to_pictures
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.multiview.views import draw, to_pictures
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

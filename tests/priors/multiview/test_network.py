@@ -8,9 +8,10 @@ from diffusers import UNet2DConditionModel
 from scenes import TINY, ring, some_views
 
 from gen3d.priors.multiview.attention import MultiviewProcessor
-from gen3d.priors.multiview.denoiser import SplatDenoiser, draw, to_pictures
+from gen3d.priors.multiview.denoiser import SplatDenoiser
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.multiview.views import draw, to_pictures
 from gen3d.priors.samplers.driver import sample
 from gen3d.priors.samplers.grids import angular, karras
 from gen3d.priors.samplers.paths import EDM, Cosine

@@ -10,9 +10,10 @@ from scenes import ring, save_pipeline, some_views
 
 from gen3d.errors import BadInput
 from gen3d.priors.multiview.denoiser import SplatDenoiser
-from gen3d.priors.multiview.generate import GivenViews, around, generate, reconstruct
+from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import from_pretrained, with_parts
 from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.multiview.views import GivenViews, around
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.paths import Cosine
