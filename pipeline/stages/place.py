@@ -61,9 +61,19 @@ def turned(splats: Gaussians, azimuth: float) -> Gaussians:
 
 def normalised(splats: Gaussians) -> Gaussians:
     """Centred, longest side 1, as all objects leave."""
+    return placed(splats, *centre_and_side(splats))
+
+
+def placed(splats: Gaussians, centre: Float[Tensor, " 3"], side: float) -> Gaussians:
+    """With this centre at the origin and this side 1."""
+    return move_gaussians(splats, rigid(torch.eye(3), -centre / side, 1 / side))
+
+
+def centre_and_side(splats: Gaussians) -> tuple[Float[Tensor, " 3"], float]:
+    """Of the box around an object; a side is no shorter than its widest splat, which may be its only one."""
     lower, upper = robust_box(splats)
-    scale = 1 / float((upper - lower).amax().clamp_min(1e-6))
-    return move_gaussians(splats, rigid(torch.eye(3), -scale * (lower + upper) / 2, scale))
+    side = torch.maximum((upper - lower).amax(), 2 * splats.scales.amax()).clamp_min(1e-6)
+    return (lower + upper) / 2, float(side)
 
 
 def _enlarged(image: Float[Tensor, "h w 3"], size: int) -> Float[Tensor, "size size 3"]:

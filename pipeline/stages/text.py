@@ -17,7 +17,7 @@ from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.make_mesh import MakeMesh
-from gen3d.pipeline.stages.place import Place, ShowSplats, normalised
+from gen3d.pipeline.stages.place import Place, ShowSplats, centre_and_side, placed
 from gen3d.pipeline.stages.results import Export, weight_facts
 from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_of
 from gen3d.pipeline.stages.settings import TextSettings
@@ -61,11 +61,16 @@ class Interpolate:
         sampling = sampling_of(settings)
         camera = object_cameras([30.0], [20.0], PIXELS, distance=2.0, fov=40.0)
         progress.start(self.name, settings.frames)
+
+        def at(share: float) -> Gaussians:
+            return visible(interpolated(self.model, ends, share, sampling).gaussians().unbatched()).to("cpu")
+
+        # Only the two ends are measured: what fades in between would change its size from frame to frame.
+        (first, side), (last, other) = (centre_and_side(splats) if splats.count else (torch.zeros(3), 1.0) for splats in (at(0.0), at(1.0)))
         for frame in range(settings.frames):
-            volume = interpolated(self.model, ends, frame / (settings.frames - 1), sampling)
-            splats = visible(volume.gaussians().unbatched()).to("cpu")
-            shown = draw(normalised(splats) if splats.count else splats, camera, backend=settings.backend)
-            yield to_uint8(shown.rgb[0].clamp(0, 1))
+            share = frame / (settings.frames - 1)
+            splats = placed(at(share), torch.lerp(first, last, share), (1 - share) * side + share * other)
+            yield to_uint8(draw(splats, camera, backend=settings.backend).rgb[0].clamp(0, 1))
             progress.advance(frame + 1)
         progress.finish()
 

@@ -235,6 +235,7 @@ def test_objects_leave_with_a_longest_side_of_one():
     assert float(extent.max()) == pytest.approx(1.0, abs=0.06)
     assert placed.means.mean(0).abs().max() < 0.03
     assert float(placed.scales[0, 0] / splats.scales[0, 0]) == pytest.approx(float(extent[1] / 0.5), rel=0.02)
+    assert float(normalised(splats.select(torch.tensor([7]))).scales.max()) == pytest.approx(0.5)  # a single one is not blown up
 
 
 def test_missing_weights_are_told(monkeypatch, tmp_path):

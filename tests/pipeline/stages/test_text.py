@@ -180,7 +180,12 @@ def test_the_verb_takes_words_with_and_without_quotes(settings, tmp_path, monkey
     assert one == two
     assert main(["text", *flags, "--interpolate", "a", "bb", "--frames", "2", "--out", "three"]) == 0
     assert (tmp_path / "three" / "previews" / "interpolation.mp4").is_file()
-    wrong = {"the prompt is empty": [" "], "names both prompts": ["a", "--interpolate", "b", "c"]}
-    for told, words in wrong.items():
+    wrong = [
+        ("the prompt is empty", [" "]),
+        ("names both prompts", ["a", "--interpolate", "b", "c"]),
+        ("names both prompts", ["--interpolate", "b", "c", "--other", "d"]),
+        ("the prompt is given twice", ["a", "--prompt", "b"]),
+    ]
+    for told, words in wrong:
         assert main(["text", *words, *flags]) == 2
         assert told in capsys.readouterr().err
