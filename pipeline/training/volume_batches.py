@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from gen3d.errors import UsageError
 from gen3d.pipeline.objects.views import LONGEST_SIDE, RING_ELEVATION, object_cameras
+from gen3d.pipeline.objects.words import dominant_colors
 from gen3d.pipeline.training.batches import settings_seed, tier_chances
-from gen3d.pipeline.training.phrases import phrases
+from gen3d.pipeline.training.phrases import in_other_colors, phrases
 from gen3d.pipeline.training.volume_settings import VolumeTrainingSettings
 from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.pipeline.volumes.volume_set import VolumeSet
@@ -22,10 +23,13 @@ from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.network import Told
-from gen3d.priors.volume.volume import GaussianVolume, mirrored
+from gen3d.priors.volume.volume import COLOR, GaussianVolume, mirrored, visible
 from gen3d.renderers.frames import move_gaussians, rigid
+from gen3d.renderers.harmonics import sh0_to_rgb
 
 TOGETHER = 64  # sentences that are encoded at once
+EXCHANGED: tuple[tuple[int, int, int], ...] = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # colour channels
+TWICE = 2  # phrases for each other order of them
 ASIDE, HEIGHTS = 20.0, (0.0, 40.0)  # degrees that pictures of the front may be taken from beside it, and from above the horizon
 
 
@@ -86,21 +90,32 @@ class Sentences:
         return Told(tokens, mask, torch.stack(pooled))
 
 
-def encoded(volumes: VolumeSet, encoder: Encoder, settings: VolumeTrainingSettings) -> Sentences:
-    """The phrases of objects, the full caption of each first; a function of the seed and the object's id."""
-    asked = []
-    for record in volumes.records:
+def asked_for(volumes: VolumeSet, settings: VolumeTrainingSettings) -> list[list[str]]:
+    """The phrases of objects, the full caption of each first, and then those in other colours; a function of seed and ids."""
+    rows = []
+    for number, record in enumerate(volumes.records):
         numbers = random.Random(f"{settings.seed} {record.id}")
-        asked += phrases(record.name, record.colors, record.category, settings.phrases, numbers, settings.dropped)
-    known = sorted(set(asked), key=lambda each: (len(each), each))  # alike in length, which saves padding
+        row = phrases(record.name, record.colors, record.category, settings.phrases, numbers, settings.dropped)
+        splats = visible(GaussianVolume.of_generated(volumes.read(number)).gaussians())
+        shown = sh0_to_rgb(splats.sh[:, 0]).clamp(0, 1)
+        for order in EXCHANGED[1:] if settings.recolored else ():
+            row += in_other_colors(record.name, dominant_colors(shown[:, list(order)], splats.opacities), TWICE, numbers)
+        rows.append(row)
+    return rows
+
+
+def encoded(volumes: VolumeSet, encoder: Encoder, settings: VolumeTrainingSettings) -> Sentences:
+    """What the phrases of `asked_for` are to an encoder."""
+    asked = asked_for(volumes, settings)
+    known = sorted({each for row in asked for each in row}, key=lambda each: (len(each), each))  # alike in length, which saves padding
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for start in range(0, len(known), TOGETHER):
         part = known[start : start + TOGETHER]
         result = encoder(part)
         for number, phrase in enumerate(part):
             found[phrase] = (result.tokens[number][result.mask[number]].half().cpu(), result.pooled[number].half().cpu())
-    rows = [[found[each] for each in asked[start : start + settings.phrases]] for start in range(0, len(asked), settings.phrases)]
-    return Sentences(tuple(tuple(pair[0] for pair in row) for row in rows), tuple(tuple(pair[1] for pair in row) for row in rows))
+    tokens, pooled = (tuple(tuple(found[each][part] for each in row) for row in asked) for part in (0, 1))
+    return Sentences(tokens, pooled)
 
 
 def pictured(volumes: VolumeSet, encoder: PictureEncoder | HubPictures, settings: VolumeTrainingSettings) -> Sentences:
@@ -159,15 +174,24 @@ class VolumeBatches(Dataset[VolumeBatch]):
         untold = (torch.rand(count, generator=generator) < settings.untold).tolist()
         may = not reads_pictures(settings.network.encoder)  # a sentence is true of the object in the mirror, a picture is not
         flipped = [may and each for each in (torch.rand(count, generator=generator) < 0.5).tolist()]
+        orders = torch.randint(1, len(EXCHANGED), (count,), generator=generator)
+        orders = torch.where((torch.rand(count, generator=generator) < settings.recolored) & may, orders, 0)
+        phrase = [
+            k if order == 0 else settings.phrases + TWICE * (order - 1) + k % TWICE
+            for k, order in zip(phrase, orders.tolist(), strict=True)
+        ]
         times, mine = stratified(count, generator), range(self._rank, count, self._world)
-        parts = [self.objects(chosen[i], mirror=flipped[i]) for i in mine]
+        parts = [self.objects(chosen[i], mirror=flipped[i], order=EXCHANGED[int(orders[i])]) for i in mine]
         told = self._sentences.told([None if untold[i] else (chosen[i], phrase[i]) for i in mine])
         volumes, distances = (torch.stack(part) for part in zip(*parts, strict=True))
         return VolumeBatch(volumes, distances, told, times[list(mine)].float(), tuple(seeds[i] for i in mine))
 
-    def objects(self, number: int, *, mirror: bool) -> tuple[Float[Tensor, "13 n n n"], Float[Tensor, "1 n n n"]]:
-        """The volume and the field of an object, or of the one in the mirror at x = 0."""
-        values = self._volumes.read(number)
+    def objects(
+        self, number: int, *, mirror: bool, order: tuple[int, int, int] = EXCHANGED[0]
+    ) -> tuple[Float[Tensor, "13 n n n"], Float[Tensor, "1 n n n"]]:
+        """The volume and the field of an object, or of the one in the mirror at x = 0; with its colour channels in another order."""
+        values = self._volumes.read(number).clone()
+        values[COLOR] = values[COLOR][list(order)]
         if number not in self._fields:
             self._fields[number] = distance_field(GaussianVolume.of_generated(values)).half()
         field = self._fields[number].float()

@@ -17,6 +17,8 @@ class VolumeTrainingSettings(TrainingSettings):
         objects: of a step, over all devices.
         phrases: ways to ask for each object that are encoded once and for all.
         dropped: chance of each word of a name to be left out of a phrase.
+        recolored: share of the objects whose colour channels are exchanged, and which are asked for by their new colours; of those that
+            are told by sentences.
         untold: share of the objects of which nothing is told, for guidance.
         checkpointing: of gradients: features are computed again on the way back, which takes a third more time and less memory.
     """
@@ -25,12 +27,13 @@ class VolumeTrainingSettings(TrainingSettings):
     objects: int = 32
     phrases: int = 8
     dropped: float = 0.15
+    recolored: float = 0.25
     untold: float = 0.1
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, objects=(1, 10**4), phrases=(1, 64), dropped=(0, 1), untold=(0, 1))
+        check_ranges(self, objects=(1, 10**4), phrases=(1, 64), dropped=(0, 1), recolored=(0, 1), untold=(0, 1))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining, around, attribute_error, picture_error, splats_of
-from gen3d.pipeline.training.phrases import phrases
+from gen3d.pipeline.training.phrases import in_other_colors, phrases
 from gen3d.pipeline.training.run import TrainingJob, run
 from gen3d.pipeline.training.train_gvgen import words_of
-from gen3d.pipeline.training.volume_batches import VolumeBatches, encoded, pictured
+from gen3d.pipeline.training.volume_batches import VolumeBatches, asked_for, encoded, pictured
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
 from gen3d.pipeline.volumes.packing import pack
@@ -99,6 +99,25 @@ def test_batches_are_a_function_of_seed_and_step(volumes):
     assert torch.equal(torch.stack([part.noise(1) for part in parts], 1).flatten(0, 1), whole.noise(1))
     with pytest.raises(UsageError, match="4 objects of a step cannot be shared by 3 processes"):
         batches_of(volumes, FIELD, 0, 3)
+
+
+def test_other_colors_are_asked_for_by_their_names(volumes):
+    assert in_other_colors("red barrel", ("blue", "grey"), 40, random.Random(0))[0].split()[-1] == "barrel"
+    assert not any("red" in phrase for phrase in in_other_colors("red barrel", ("blue",), 10, random.Random(0)))
+    rows = asked_for(volumes, FIELD)
+    assert {len(row) for row in rows} == {FIELD.phrases + 5 * 2}
+    green, blue = rows[0][FIELD.phrases + 2 : FIELD.phrases + 4], rows[0][FIELD.phrases + 4 : FIELD.phrases + 6]
+    assert all("green" in phrase for phrase in green)  # from (.9, .3, 0) to (.3, .9, 0)
+    assert all("blue" in phrase or "purple" in phrase for phrase in blue)
+    assert {len(row) for row in asked_for(volumes, replace(FIELD, recolored=0.0))} == {FIELD.phrases}
+    plain = batches_of(volumes, replace(FIELD, recolored=0.0, untold=0.0))
+    every = batches_of(volumes, replace(FIELD, recolored=1.0, untold=0.0))
+    assert torch.equal(plain[1].fields, every[1].fields)
+    ours, theirs = plain[1].volumes[:, 3:6], every[1].volumes[:, 3:6]
+    assert not torch.equal(ours, theirs)
+    assert torch.equal(ours.sort(1).values, theirs.sort(1).values)
+    assert torch.equal(plain[1].volumes[:, 6:], every[1].volumes[:, 6:])
+    assert not torch.equal(plain[1].told.pooled, every[1].told.pooled)
 
 
 def test_fields_belong_to_their_volumes_in_the_mirror_too(volumes):
