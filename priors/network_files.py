@@ -61,10 +61,10 @@ def read_network(path: str | Path, known: str, maker: str) -> tuple[dict[str, Te
 
 
 def quantised(value: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix of 8-bit numbers and the step of each row, in 16 bits."""
+    """A matrix of 8-bit numbers and the step of each row, in 32 bits: half precision is coarse where rows are tiny."""
     rows = value.detach().float().cpu().flatten(1)
-    step = (rows.abs().amax(1) / 127).clamp_min(1e-7).half()
-    numbers = (rows / step.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+    step = (rows.abs().amax(1) / 127).clamp_min(1e-30)
+    numbers = (rows / step[:, None]).round().clamp(-127, 127).to(torch.int8)
     return numbers.reshape(value.shape), step
 
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.optimize import linear_sum_assignment
 
-from gen3d.errors import BadInput, UsageError
+from gen3d.errors import BadInput, Interrupted, UsageError
 from gen3d.pipeline.fitting.machine import Machine
 from gen3d.pipeline.fitting.object_views import photos_of
 from gen3d.pipeline.progress import Silent
-from gen3d.pipeline.volumes.fit_set import fit_object, fit_volumes, quality
+from gen3d.pipeline.volumes.fit_set import Portion, fit_object, fit_volumes, quality
 from gen3d.pipeline.volumes.fitters import FITTERS, seen, without_unseen
 from gen3d.pipeline.volumes.packing import pack, unpack
 from gen3d.pipeline.volumes.pool_fit import pool_settings, pool_volume
@@ -122,6 +122,27 @@ def test_what_is_done_is_not_done_again(fitted, rendered, monkeypatch):
         fit_volumes(rendered, folder, replace(SETTINGS, steps=61), Silent(), workers=1)
 
 
+class Impatient(Silent):
+    """Presses Ctrl-C when the first file is done."""
+
+    def advance(self, step, **figures):
+        if step:
+            raise KeyboardInterrupt
+
+
+def test_several_files_on_several_processes_go_on_where_they_stopped(fitted, rendered, tmp_path, monkeypatch):
+    alone = [Portion(f"{number}.safetensors", (number,)) for number in range(3)]
+    monkeypatch.setattr("gen3d.pipeline.volumes.fit_set.portions", lambda objects: alone)
+    with pytest.raises(Interrupted, match="interrupted with 1 of 3 objects done; the same command goes on"):
+        fit_volumes(rendered, tmp_path, SETTINGS, Impatient(), workers=2)
+    report = fit_volumes(rendered, tmp_path, SETTINGS, Silent(), workers=2)
+    assert (report.reused, len(report.records), report.failures) == (1, 3, ())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    volumes, whole = VolumeSet(tmp_path), VolumeSet(fitted[0])
+    assert [record.id for record in volumes.records] == [record.id for record in whole.records]
+    assert all(torch.equal(volumes.read(number), whole.read(number)) for number in range(3))
+
+
 def test_one_bad_object_does_not_end_a_job(rendered, tmp_path, monkeypatch):
     def fit(objects, number, *rest):
         if number == 1:
@@ -165,9 +186,10 @@ def test_a_volume_is_fitted_from_nothing(ball):
     settings = pool_settings(8, 400)
     made = pool_volume(photos_of(views), settings, Machine("cpu", 1, "auto"))
     assert quality(made, views) > 24
-    plain = pool_volume(photos_of(views), pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
-    assert float(plain.values[OFFSET].abs().max()) == 0
+    fixed = pool_volume(photos_of(views), pool_settings(8, 400, pool=False, offsets=False), Machine("cpu", 1, "auto"))
+    assert float(fixed.values[OFFSET].abs().max()) == 0
     assert float(made.values[OFFSET].abs().max()) > 0.01
+    assert quality(made, views) > quality(fixed, views)  # as in the paper's ablation
 
 
 def test_plans_are_the_best_there_are_in_a_block():
