@@ -1,6 +1,6 @@
 """From sentences to splats: a distance field by diffusion, then the attributes of the splats in it (GVGEN, 2403.12957)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from gen3d.priors.samplers.stepping import Solver
 from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
 from gen3d.priors.volume.volume import GENERATED, GaussianVolume
 from gen3d.priors.volume.words import Words
+
+Answer = Callable[[Tensor, Tensor | None, Told | None], Tensor]  # of a network: volumes, times and what is told, to volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,20 @@ class Sampling:
         return sample(guided, solver, grid, from_noise(grid, noise), told, probes=probes, noise=source).prediction.x0
 
 
+def itself(network: VolumeNetwork) -> Answer:
+    """What is asked for an answer where nothing else is."""
+    return network
+
+
 def generate(
-    model: TextModel, told: Told | None, noise: Noise, count: int, sampling: Sampling, *, probes: Sequence[Probe] = ()
+    model: TextModel,
+    told: Told | None,
+    noise: Noise,
+    count: int,
+    sampling: Sampling,
+    *,
+    ask: Callable[[VolumeNetwork], Answer] = itself,
+    probes: Sequence[Probe] = (),
 ) -> GaussianVolume:
     """Volumes of objects that sentences name.
 
@@ -79,12 +93,13 @@ def generate(
         noise: source of normal numbers; `per_sample` makes an object independent of its batch.
         count: of objects.
         sampling: how.
+        ask: what answers for a network.
         probes: called at every evaluation for the field.
     """
     size, place = model.field.settings.size, model.field.mean
     start = noise((count, 1, size, size, size)).to(place)
-    field = sample_field(model.field, told, start, sampling, noise, probes)
-    return attributes_of(model.attributes, field, told, noise, sampling)
+    field = sample_field(model.field, told, start, sampling, noise, ask=ask, probes=probes)
+    return attributes_of(model.attributes, field, told, noise, sampling, ask=ask)
 
 
 def sample_field(
@@ -93,6 +108,8 @@ def sample_field(
     start: Float[Tensor, "b 1 n n n"],
     sampling: Sampling,
     noise: Noise | None = None,
+    *,
+    ask: Callable[[VolumeNetwork], Answer] = itself,
     probes: Sequence[Probe] = (),
 ) -> Float[Tensor, "b 1 n n n"]:
     """Distance fields in [-1, 1].
@@ -103,22 +120,30 @@ def sample_field(
         start: normal numbers.
         sampling: how.
         noise: of solvers that add some.
+        ask: what answers for a network.
         probes: called at every evaluation.
     """
-    denoiser = Network(network, network.path, network.kind)  # type: ignore[arg-type]  # not none: fields are made of noise
+    denoiser = Network(ask(network), network.path, network.kind)  # type: ignore[arg-type]  # not none: fields are made of noise
     return network.statistics.restore(sampling.run(denoiser, start, told, noise, probes)).clamp(-1, 1)
 
 
 def attributes_of(
-    network: VolumeNetwork, field: Float[Tensor, "b 1 n n n"], told: Told | None, noise: Noise, sampling: Sampling
+    network: VolumeNetwork,
+    field: Float[Tensor, "b 1 n n n"],
+    told: Told | None,
+    noise: Noise,
+    sampling: Sampling,
+    *,
+    ask: Callable[[VolumeNetwork], Answer] = itself,
 ) -> GaussianVolume:
     """The splats of fields: the mean of what they can be, or a sample where the network has learned to sample."""
+    answer = ask(network)
     if network.kind == NONE:
-        normal = network(field, None, told)
+        normal = answer(field, None, told)
     else:
 
         def beside(x: Tensor, times: Tensor, condition: Any) -> Tensor:
-            return network(torch.cat([field, x], 1), times, condition)
+            return answer(torch.cat([field, x], 1), times, condition)
 
         denoiser = Network(beside, network.path, network.kind)  # type: ignore[arg-type]  # not none
         normal = sampling.run(denoiser, noise((len(field), GENERATED, *field.shape[2:])).to(field), told, noise, ())
