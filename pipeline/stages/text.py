@@ -27,9 +27,9 @@ from gen3d.priors.multiview.views import draw
 from gen3d.priors.perceptual import load_lpips
 from gen3d.priors.pictures import reads_pictures
 from gen3d.priors.shipped import file_facts
+from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
-from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.shipped import network_files, shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.priors.zoo import WEIGHTS

@@ -21,8 +21,8 @@ from gen3d.priors.multiview.views import GivenViews, draw, to_pictures
 from gen3d.priors.pictures import HubPictures, PictureEncoder, reads_pictures
 from gen3d.priors.samplers.objectives import stratified
 from gen3d.priors.text import Encoder
+from gen3d.priors.told import Told
 from gen3d.priors.volume.field import distance_field
-from gen3d.priors.volume.network import Told
 from gen3d.priors.volume.volume import COLOR, GaussianVolume, mirrored, visible
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.harmonics import sh0_to_rgb

@@ -17,7 +17,8 @@ from gen3d.priors.samplers.predictions import Denoiser, Network
 from gen3d.priors.samplers.solvers.momentum import Momentum
 from gen3d.priors.samplers.starts import from_noise
 from gen3d.priors.samplers.stepping import Solver
-from gen3d.priors.volume.network import NONE, Told, VolumeNetwork
+from gen3d.priors.told import Told
+from gen3d.priors.volume.network import NONE, VolumeNetwork
 from gen3d.priors.volume.volume import GENERATED, GaussianVolume
 from gen3d.priors.volume.words import Words
 
@@ -42,8 +43,8 @@ class TextModel:
 
     def told(self, asked: Sequence[str] | GivenViews) -> Told:
         """What the networks are told by sentences, or by one view of each object."""
-        found, device = self.encoder(asked), self.field.mean.device
-        return Told(found.tokens, found.mask, found.pooled).to(device)
+        told: Told = self.encoder(asked)
+        return told.to(self.field.mean.device)
 
 
 @dataclass(frozen=True, slots=True)

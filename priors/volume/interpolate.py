@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import Answer, Sampling, TextModel, generate
-from gen3d.priors.volume.network import Told, VolumeNetwork
+from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.volume import GaussianVolume
 
 

@@ -1,38 +1,19 @@
 """A 3D U-Net that reads sentences: from noised distance fields to clean ones, and on to the attributes of splats (GVGEN, 2403.12957)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gen3d.priors.layers import silent
 from gen3d.priors.samplers.paths import Cosine, Flow, Path
+from gen3d.priors.told import Told
 from gen3d.priors.volume.blocks import Attention, Residual, folded, unfolded, waves
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import Statistics
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a network is told of its objects.
-
-    Attributes:
-        tokens: of sentences or pictures `[b, n, d]`.
-        mask: which of them are there `[b, n]`.
-        pooled: a vector for each object `[b, d]`.
-    """
-
-    tokens: Float[Tensor, "b n d"]
-    mask: Bool[Tensor, "b n"]
-    pooled: Float[Tensor, "b d"]
-
-    def to(self, device: torch.device | str) -> "Told":
-        """The same on another device."""
-        return Told(self.tokens.to(device), self.mask.to(device), self.pooled.to(device))
-
 
 NONE = "none"
 KINDS = ("x0", "v", "flow", NONE)

@@ -16,7 +16,7 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.text import Interpolate, resume_text, text_to_3d
 from gen3d.priors.multiview.views import draw
-from gen3d.priors.text import Encoded
+from gen3d.priors.told import Told
 from gen3d.priors.volume.interpolate import End
 from gen3d.priors.volume.looks import looks_of
 from gen3d.priors.volume.network import VolumeNetwork
@@ -35,7 +35,7 @@ class Letters(torch.nn.Module):
 
     def forward(self, sentences):
         pooled = torch.tensor([[float(len(each) >> k & 1) for k in range(6)] for each in sentences])
-        return Encoded(pooled[:, None], torch.ones(len(sentences), 1, dtype=torch.bool), pooled)
+        return Told(pooled[:, None], torch.ones(len(sentences), 1, dtype=torch.bool), pooled)
 
     def cuts(self, sentence):
         return len(sentence) >= 64

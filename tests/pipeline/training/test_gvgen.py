@@ -24,7 +24,7 @@ from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.perceptual import Lpips
 from gen3d.priors.pictures import PictureEncoder
-from gen3d.priors.text import Encoded
+from gen3d.priors.told import Told
 from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
@@ -42,7 +42,7 @@ def words(sentences):
     for row, sentence in enumerate(sentences):
         for place, letter in enumerate(sentence or " "):
             tokens[row, place], mask[row, place] = torch.tensor([float(ord(letter) >> k & 1) for k in range(6)]), True
-    return Encoded(tokens, mask, torch.nn.functional.normalize(tokens.sum(1), dim=-1))
+    return Told(tokens, mask, torch.nn.functional.normalize(tokens.sum(1), dim=-1))
 
 
 @pytest.fixture(scope="module")

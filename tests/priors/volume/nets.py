@@ -2,7 +2,7 @@
 
 import torch
 
-from gen3d.priors.volume.network import Told
+from gen3d.priors.told import Told
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 
 TINY = VolumeNetworkSettings(size=8, channels=(16, 32), head=8, groups=8, text=12)

@@ -9,7 +9,7 @@ from nets import TINY, awake, told
 
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.solvers.exponential import DDIM
-from gen3d.priors.text import Encoded
+from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import Sampling, TextModel, attributes_of, generate, sample_field
 from gen3d.priors.volume.interpolate import End, interpolated, slerp
 from gen3d.priors.volume.network import VolumeNetwork
@@ -26,7 +26,7 @@ def model(kind="none"):
     def words(sentences):
         part = told(2)
         numbers = [len(each) % 2 for each in sentences]
-        return Encoded(part.tokens[numbers], part.mask[numbers], part.pooled[numbers])
+        return Told(part.tokens[numbers], part.mask[numbers], part.pooled[numbers])
 
     return TextModel(field, attributes, words)
 

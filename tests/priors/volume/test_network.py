@@ -8,9 +8,10 @@ from nets import TINY, awake, told
 
 from gen3d.errors import BadInput
 from gen3d.priors.multiview.weights import load_network as load_multiview
+from gen3d.priors.told import Told
 from gen3d.priors.volume.blocks import folded, unfolded
 from gen3d.priors.volume.field import FARTHEST, distance_field
-from gen3d.priors.volume.network import Told, VolumeNetwork
+from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import OFFSET, OPACITY, GaussianVolume, nodes
 from gen3d.priors.volume.weights import load_network, save_network
