@@ -14,6 +14,7 @@ from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.picture import CutOut, cut_out, framed
+from gen3d.pipeline.stages.ranking import best_first
 from gen3d.pipeline.stages.refine import refined
 from gen3d.pipeline.stages.results import weight_facts
 from gen3d.pipeline.stages.settings import ImageSettings
@@ -90,7 +91,7 @@ class Generate:
         else:
             samples, answers = self._sampled(given, progress)
         progress.finish()
-        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in answers))
+        order = best_first(*answers)
         seen = (
             ((to_pictures(draw(samples[order[0]], given.cameras, backend=settings.backend)).clamp(-1, 1) - given.pictures) / 2)
             .square()

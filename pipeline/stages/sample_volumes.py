@@ -8,6 +8,7 @@ import torch
 from gen3d.errors import UsageError
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
+from gen3d.pipeline.stages.ranking import best_first
 from gen3d.pipeline.stages.settings import ImageSettings, TextSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.samplers.driver import per_sample
@@ -69,7 +70,7 @@ class SampleVolumes:
         progress.finish()
         if not samples:
             raise UsageError("nothing came of it: all splats are transparent; try another --seed, or ask for something else")
-        order = sorted(range(len(samples)), key=lambda i: sum(sorted(each).index(each[i]) for each in (doubts, faults)))
+        order = best_first(doubts, faults)
         self.results.write_metrics({"splats": samples[order[0]].count})
         return replace(state, samples=tuple(samples[number] for number in order))
 

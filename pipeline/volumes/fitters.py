@@ -11,9 +11,9 @@ from gen3d.pipeline.objects.views import ObjectViews
 from gen3d.pipeline.volumes.pool_fit import pool_settings, pool_volume
 from gen3d.pipeline.volumes.refine import refined
 from gen3d.pipeline.volumes.settings import VolumeSettings
-from gen3d.pipeline.volumes.surface import EMPTY, SurfacePoints, surface_volume
+from gen3d.pipeline.volumes.surface import SurfacePoints, surface_volume
 from gen3d.pipeline.volumes.transport import organised
-from gen3d.priors.volume.volume import COLOR, OPACITY, GaussianVolume
+from gen3d.priors.volume.volume import COLOR, EMPTY, OPACITY, GaussianVolume
 from gen3d.renderers.harmonics import SH0
 from gen3d.renderers.rendering import rasterize
 

@@ -10,7 +10,7 @@ from gen3d.pipeline.fitting.settings import DensifySettings, FittingSettings, Ra
 from gen3d.pipeline.fitting.views import Photo
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.scenes.scene import View
-from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, GaussianVolume, nodes
+from gen3d.priors.volume.volume import GaussianVolume, nodes
 from gen3d.renderers.gaussians import Gaussians
 
 GREY, FAINT_START = 0.0, 0.1  # harmonic and opacity that all splats begin with
@@ -70,8 +70,6 @@ def pool_volume(
     photos = [Photo.from_view(view) for view in views]
     job = FitJob(grid_of_splats(size), photos, settings, settings.steps, extent=1.0, seed=seed, machine=machine)
     splats = fit(job, progress or Silent())
-    values = torch.zeros(size**3, CHANNELS)
-    values[:, OFFSET] = splats.means - nodes(size)
-    values[:, COLOR], values[:, SCALE], values[:, QUAT] = splats.sh[:, 0], splats.scales.log(), splats.quats
-    values[:, OPACITY] = splats.opacities.clamp(1e-6, 1 - 1e-6).logit()
-    return GaussianVolume(values.T.reshape(CHANNELS, size, size, size))
+    if splats.count != size**3:
+        raise ValueError(f"the fit ended with {splats.count:,} splats and not with one at each of {size}^3 nodes; let it grow for longer")
+    return GaussianVolume.of_splats(splats, torch.arange(size**3), size)

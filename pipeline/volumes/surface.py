@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gen3d.errors import BadInput, UsageError
 from gen3d.pipeline.objects.views import ObjectViews
-from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, GaussianVolume, nodes
+from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, THINNEST, GaussianVolume, nodes, nothing
 from gen3d.renderers.frames import rigid
 from gen3d.renderers.harmonics import rgb_to_sh0
 from gen3d.renderers.quaternions import matrix_to_quaternion
@@ -16,8 +16,8 @@ from gen3d.renderers.quaternions import matrix_to_quaternion
 FILLED = 0.93  # of the grid by the longest side
 COVERED = 0.9  # alpha of pixels that are one surface: at outlines depth is a mean of near and far
 WIDER = 1.7  # times the deviation of a cell's points: beside each other such splats close the surface
-THINNEST, WIDEST = 0.1, 0.75  # deviations in cells
-SOLID, EMPTY = 3.0, -7.0  # logits of opacity
+WIDEST = 0.75  # deviation in cells
+SOLID = 3.0  # logit of opacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ def surface_volume(points: SurfacePoints, size: int) -> GaussianVolume:
     held = number > 0
     lengths, axes = torch.linalg.eigh(spread[held] + 1e-8 * torch.eye(3))
     axes = torch.where(torch.linalg.det(axes)[:, None, None] < 0, -axes, axes)
-    values = torch.zeros(count, CHANNELS)
-    values[:, SCALE], values[:, QUAT.start], values[:, OPACITY] = torch.tensor(THINNEST * cell).log(), 1.0, EMPTY
+    values = nothing(size)
     values[held, OFFSET] = (mean - nodes(size))[held]
     values[held, COLOR] = rgb_to_sh0(color[held])
     values[held, SCALE] = (WIDER * lengths.clamp_min(0).sqrt()).clamp(THINNEST * cell, WIDEST * cell).log()

@@ -9,11 +9,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from gen3d.priors.volume.volume import CHANNELS, COLOR, OFFSET, OPACITY, QUAT, SCALE, GaussianVolume, nodes
+from gen3d.priors.volume.volume import GaussianVolume, nodes
 from gen3d.renderers.gaussians import Gaussians
 
 BLOCK = 512  # nodes whose plan is exact
-NOTHING = -7.0  # logit of the opacity of nodes that get no splat
 
 
 def organised(splats: Gaussians, size: int) -> GaussianVolume:
@@ -28,14 +27,7 @@ def organised(splats: Gaussians, size: int) -> GaussianVolume:
     """
     if splats.count > size**3:
         raise ValueError(f"there are {splats.count:,} splats and {size**3:,} nodes; fit with a smaller cap, or take a larger grid")
-    places = nodes(size)
-    homes = plan(splats.means, places)
-    values = torch.zeros(size**3, CHANNELS)
-    values[:, SCALE], values[:, QUAT.start], values[:, OPACITY] = torch.tensor(0.1 / (size - 1)).log(), 1.0, NOTHING
-    values[homes, OFFSET] = splats.means - places[homes]
-    values[homes, COLOR], values[homes, SCALE], values[homes, QUAT] = splats.sh[:, 0], splats.scales.log(), splats.quats
-    values[homes, OPACITY] = splats.opacities.clamp(1e-6, 1 - 1e-6).logit()
-    return GaussianVolume(values.T.reshape(CHANNELS, size, size, size))
+    return GaussianVolume.of_splats(splats, plan(splats.means, nodes(size)), size)
 
 
 def plan(points: Float[Tensor, "m 3"], places: Float[Tensor, "n 3"]) -> Int[Tensor, " m"]:

@@ -4,10 +4,11 @@ Node i of N along an axis stands at i / (N - 1) - 1/2; each holds one splat whos
 as splats are fitted, and 13 as they are generated, with the rotation as three angles (`polar`).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,8 +19,9 @@ OFFSET, COLOR, SCALE, QUAT, OPACITY = slice(0, 3), slice(3, 6), slice(6, 9), sli
 ANGLES, LOGIT = slice(9, 12), 12  # of the 13 channels; the others are the same
 CHANNELS, GENERATED = 14, 13
 REACH = 1.5  # cells that a splat may be away from its node
-FAINT = -5.0  # logit of the opacity below which a splat is nothing
-LOWEST = (*(-REACH,) * 3, *(-2.0,) * 3, *(-6.0,) * 3, *(-1.0,) * 3, -7.0)  # of what is generated, offsets in cells
+FAINT, EMPTY = -5.0, -7.0  # logits of the opacity: below the first a splat is nothing, and the second is that of nodes without one
+THINNEST = 0.1  # deviation of splats in cells, and of those that are nothing
+LOWEST = (*(-REACH,) * 3, *(-2.0,) * 3, *(-6.0,) * 3, *(-1.0,) * 3, EMPTY)  # of what is generated, offsets in cells
 HIGHEST = (*(REACH,) * 3, *(5.0,) * 3, *(-2.0,) * 3, *(1.0,) * 3, 7.0)
 
 
@@ -51,6 +53,21 @@ class GaussianVolume:
         quats = functional.normalize(flat[..., QUAT], dim=-1, eps=1e-6)
         return Gaussians(means, flat[..., SCALE].exp(), quats, flat[..., OPACITY].sigmoid(), flat[..., None, COLOR])
 
+    @staticmethod
+    def of_splats(splats: Gaussians, homes: Int[Tensor, " m"], size: int) -> "GaussianVolume":
+        """The volume of one object's splats of degree 0, each at a node of its own; other nodes hold nothing.
+
+        Args:
+            splats: of the object.
+            homes: their nodes, x slowest.
+            size: nodes along a side.
+        """
+        values = nothing(size)
+        values[homes, OFFSET] = splats.means - nodes(size)[homes]
+        values[homes, COLOR], values[homes, SCALE], values[homes, QUAT] = splats.sh[:, 0], splats.scales.log(), splats.quats
+        values[homes, OPACITY] = splats.opacities.clamp(1e-6, 1 - 1e-6).logit()
+        return GaussianVolume(values.T.reshape(CHANNELS, size, size, size))
+
     def generated(self) -> Float[Tensor, "*b 13 n n n"]:
         """The form that networks make, within its bounds."""
         flat = self.values.movedim(-4, -1)
@@ -64,6 +81,13 @@ class GaussianVolume:
         flat = bounded(values).movedim(-4, -1)
         parts = [flat[..., OFFSET], flat[..., COLOR], flat[..., SCALE], from_polar(flat[..., ANGLES]), flat[..., LOGIT, None]]
         return GaussianVolume(torch.cat(parts, -1).movedim(-1, -4))
+
+
+def nothing(size: int) -> Float[Tensor, "n3 14"]:
+    """The values of nodes that hold nothing."""
+    values = torch.zeros(size**3, CHANNELS)
+    values[:, SCALE], values[:, QUAT.start], values[:, OPACITY] = math.log(THINNEST / (size - 1)), 1.0, EMPTY
+    return values
 
 
 def nodes(size: int) -> Float[Tensor, "n3 3"]:
