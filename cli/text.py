@@ -25,10 +25,8 @@ def configure(parser: Parser) -> None:
 def execute(options: SimpleNamespace) -> Report:
     """Run the job."""
     words, pair = options.words or [], options.interpolate or []
-    if pair and (words or options.settings.prompt or options.settings.other):
+    if words and pair:
         raise UsageError("--interpolate names both prompts; leave the other words out")
-    if words and options.settings.prompt:
-        raise UsageError("the prompt is given twice, with --prompt and without; leave one of them out")
     prompt, other = pair or (" ".join(words), options.settings.other)
     settings = replace(options.settings, prompt=" ".join((prompt or options.settings.prompt).split()), other=other)
     if not settings.prompt:

@@ -90,8 +90,8 @@ class Run:
         run = cls(folder.absolute(), manifest)
         try:
             with _writing(folder):
-                for name in earlier.FOLDERS:
-                    (folder / name).mkdir(parents=True, exist_ok=True)
+                for part in earlier.FOLDERS:
+                    (folder / part).mkdir(parents=True, exist_ok=True)
             write_text(folder / "config.yaml", configuration.as_yaml(settings))
             run._write()
             if out is None:
@@ -160,9 +160,9 @@ class Run:
         Raises:
             BadInput: the run began with other files of the same names.
         """
-        before = {each["name"]: each["sha256"] for each in self.manifest.weights}
         for each in facts:
-            if before.get(each["name"], each["sha256"]) != each["sha256"]:
+            before = {one.get("sha256") for one in self.manifest.weights if one.get("name") == each["name"]}
+            if before and each["sha256"] not in before:
                 raise BadInput(f"{each['name']} has changed since this run began; start it again with another --out")
         self.record(weights=tuple(facts))
 

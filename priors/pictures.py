@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from gen3d.priors.multiview.network import MultiviewNetwork
 
 SHIPPED = "dsplats"  # the name of the shipped network's encoder in settings
-PATCHES = 16  # along each side of a picture that a hub's encoder sees
+VISION = ("dinov2", "dinov3")  # what names of a hub's encoders of pictures begin with
+PATCHES, TOKENS = 16, 8  # along each side of a picture: those that a hub's encoder sees, and the means of them that are kept
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
 def reads_pictures(encoder: str) -> bool:
-    """Whether an encoder of this name is one of pictures: of the shipped multiview network, of another one's file, or a hub's DINO."""
-    return encoder == SHIPPED or encoder.endswith(".safetensors") or Path(encoder).name.startswith("dino")
+    """Whether an encoder of this name is one of pictures: of the shipped multiview network, of another one's file, or a hub's DINO.
+
+    Folders are known by their names, such as dinov2-small.
+    """
+    return encoder == SHIPPED or encoder.endswith(".safetensors") or Path(encoder).name.startswith(VISION)
 
 
 class PictureEncoder(nn.Module):
@@ -65,7 +69,7 @@ class HubPictures(nn.Module):
     """A vision transformer of a hub's name or a folder, such as facebook/dinov2-small (Oquab et al. 2023).
 
     Args:
-        source: its last part begins with dino.
+        source: its last part begins with dinov2 or dinov3.
 
     Raises:
         MissingDependency: transformers is not installed.
@@ -85,14 +89,16 @@ class HubPictures(nn.Module):
 
     @torch.no_grad()
     def forward(self, given: GivenViews) -> Told:
-        """A token for each patch and those beside them, and their mean as a unit vector.
+        """A token for each four patches, and their mean as a unit vector.
 
         Args:
             given: one view of each object `[b, 1]`, of any size.
         """
         pictures = functional.interpolate(given.pictures[:, 0] / 2 + 0.5, (self.size, self.size), mode="bicubic", antialias=True)
         mean, deviation = (torch.tensor(each).to(pictures)[:, None, None] for each in (MEAN, DEVIATION))
-        tokens: Float[Tensor, "b n d"] = self.model(pixel_values=(pictures.clamp(0, 1) - mean) / deviation).last_hidden_state
+        seen = self.model(pixel_values=(pictures.clamp(0, 1) - mean) / deviation).last_hidden_state[:, -(PATCHES**2) :]
+        grid = seen.mT.reshape(len(seen), -1, PATCHES, PATCHES)
+        tokens: Float[Tensor, "b n d"] = functional.adaptive_avg_pool2d(grid, TOKENS).flatten(2).mT.float()
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Told(tokens, mask, functional.normalize(tokens.mean(1), dim=-1))
 
@@ -109,7 +115,18 @@ def load_picture_encoder(name: str) -> PictureEncoder | HubPictures:
         return HubPictures(name)
     from gen3d.priors.multiview.shipped import shipped_model
 
-    model = shipped_model("" if name == SHIPPED else name)
+    model = shipped_model(picture_file(name))
     if model.encode is not None:
         raise BadInput(f"{name} is a network of latents; pictures are read by networks of pixels")
     return PictureEncoder(model.network)
+
+
+def picture_file(name: str) -> Path:
+    """The file of the multiview network of this name.
+
+    Raises:
+        MissingWeights: this build ships none.
+    """
+    from gen3d.priors.multiview.shipped import network_file
+
+    return network_file("" if name == SHIPPED else name)

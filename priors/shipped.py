@@ -38,7 +38,7 @@ def file_facts(path: Path) -> dict[str, str]:
     Raises:
         BadInput: the file cannot be read.
     """
-    own = path != shipped_file(path.name)
+    own = path.resolve() != shipped_file(path.name).resolve()
     try:
         return {"name": path.name, "licence": "that of its maker" if own else LICENCE, "sha256": sha256(path)}
     except OSError as error:

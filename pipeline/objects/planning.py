@@ -63,7 +63,7 @@ def check_target(folder: Path, settings: RenderSettings, *, overwrite: bool) -> 
     if overwrite:
         return
     before = read_manifest(folder)
-    was = [f"--{name} {value}" for name, value in asdict(before.settings).items() if value != getattr(settings, name)]
+    was = [f"--{name} {_told(value)}" for name, value in asdict(before.settings).items() if value != getattr(settings, name)]
     if was or before.lens != lens_of(settings):
         how = " ".join(was) or "other cameras"
         raise UsageError(f"{folder} was rendered with {how}; give the same settings, choose another --out, or add --overwrite")
@@ -107,3 +107,8 @@ def _content(path: Path) -> str:
         return sha256(path)
     except OSError:
         return ""
+
+
+def _told(value: object) -> str:
+    """A setting as its flag takes it."""
+    return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else str(value)

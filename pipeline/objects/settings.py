@@ -38,7 +38,8 @@ class RenderSettings:
     def __post_init__(self) -> None:
         check_choices(self, frame=FRAMES, fit=FITS)
         check_ranges(self, size=(16, 1024), views=(8, 1000), seed=(0, 2**63 - 1), quality=(1, 100))
-        object.__setattr__(self, "ring", tuple(float(each) for each in self.ring))  # files hold lists
+        ring = self.ring if isinstance(self.ring, tuple | list) else (self.ring,)
+        object.__setattr__(self, "ring", tuple(float(each) for each in ring))  # files hold lists
         if len(self.ring) != 2 or not -80 <= self.ring[0] <= self.ring[-1] <= 80:
             told = ", ".join(f"{each:g}" for each in self.ring)
             raise UsageError(f"ring is {told}; give the lowest and the highest elevation, from -80 to 80 degrees")

@@ -109,7 +109,7 @@ class Generate:
         samples, doubts, errors = [], [], []
         for i in range(settings.seeds):
             noise = per_sample([settings.seed + i], device=self.device)
-            solver, grid = solver_and_grid(settings.solver, settings.steps)
+            solver, grid = solver_and_grid(settings.solver, settings.evaluations)
             made = generate(self.model, given, missing, noise, solver=solver, grid=grid, guided=self._guided, backend=settings.backend)
             splats = made.prediction.aux
             samples.append(splats)

@@ -70,9 +70,9 @@ def placed(splats: Gaussians, centre: Float[Tensor, " 3"], side: float) -> Gauss
 
 
 def centre_and_side(splats: Gaussians) -> tuple[Float[Tensor, " 3"], float]:
-    """Of the box around an object; a side is no shorter than its widest splat, which may be its only one."""
+    """Of the box around an object; a side is no shorter than a usual splat is wide, for there may be only one."""
     lower, upper = robust_box(splats)
-    side = torch.maximum((upper - lower).amax(), 2 * splats.scales.amax()).clamp_min(1e-6)
+    side = torch.maximum((upper - lower).amax(), 2 * splats.scales.amax(-1).median()).clamp_min(1e-6)
     return (lower + upper) / 2, float(side)
 
 

@@ -15,8 +15,8 @@ from gen3d.renderers.gaussians import Gaussians
 
 RATES = {"means": 2e-4, "scales": 5e-3, "quats": 2e-3, "opacities": 2e-2, "sh": 5e-3}  # of Adam; scales and opacities as logarithms
 ANCHOR = 64  # pixels of the views from elsewhere that hold the rest in its place
-KEPT = 2.0  # weight of those views beside one picture
-SIDES = 4  # pictures of so many sides leave nothing to be held
+KEPT = 2.0  # weight of those views beside pictures of one side
+SIDES = 4  # of an object; pictures of all leave nothing to be held
 
 
 def refined(
@@ -42,7 +42,7 @@ def refined(
         the splats, and the PSNR of the pictures in dB.
     """
     device = splats.means.device
-    ring, weight = ring_cameras(ANCHOR).to(device), KEPT * max(0.0, 1 - (len(pictures) - 1) / (SIDES - 1))
+    ring, weight = ring_cameras(ANCHOR).to(device), KEPT * (1 - (sides(cameras) - 1) / (SIDES - 1))
     wanted = [
         (rgb[None].to(device), alpha[None].to(device), camera.to(device)) for (rgb, alpha), camera in zip(pictures, cameras, strict=True)
     ]
@@ -66,6 +66,12 @@ def refined(
         final = _bound(splats, values).detach()
         seen = [_error(final, camera, rgb, backend=backend) for rgb, _, camera in wanted]
     return final, float(-10 * torch.stack(seen).mean().clamp_min(1e-12).log10())
+
+
+def sides(cameras: Sequence[Cameras]) -> int:
+    """How many of the four sides of an object pictures show, each the one that it is nearest to."""
+    places = torch.cat([camera.positions for camera in cameras])
+    return len({round(float(angle) * SIDES) % SIDES for angle in torch.atan2(places[:, 0], places[:, 2]) / (2 * torch.pi)})
 
 
 def _free(splats: Gaussians) -> dict[str, Tensor]:

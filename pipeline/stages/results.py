@@ -69,7 +69,7 @@ class Evaluate:
         if lpips is None:
             self.results.note(reason)
         else:
-            self.results.use_weights(weight_facts(LPIPS))
+            self.results.record(weights=(weight_facts(LPIPS),))  # which only measures
         progress.start(self.name, 1)
         views, gaussians = state.scene.test, state.fitted.to(self.machine.accelerator)
         result = evaluate_views(

@@ -92,4 +92,4 @@ class SampleVolumes:
 
 def sampling_of(settings: TextSettings | ImageSettings) -> Sampling:
     """How volumes are sampled, as settings name it."""
-    return Sampling(settings.steps, *solver_and_grid(settings.solver, settings.steps), settings.guidance)
+    return Sampling(settings.evaluations, *solver_and_grid(settings.solver, settings.evaluations), settings.guidance)

@@ -30,9 +30,8 @@ from gen3d.priors.shipped import file_facts
 from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
-from gen3d.priors.volume.shipped import network_files, shipped_model
+from gen3d.priors.volume.shipped import shipped_model, used_files
 from gen3d.priors.volume.volume import visible
-from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.gaussians import Gaussians
 
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
@@ -66,10 +65,12 @@ class Interpolate:
             return visible(interpolated(self.model, ends, share, sampling).gaussians().unbatched()).to("cpu")
 
         # Only the two ends are measured: what fades in between would change its size from frame to frame.
-        (first, side), (last, other) = (centre_and_side(splats) if splats.count else (torch.zeros(3), 1.0) for splats in (at(0.0), at(1.0)))
+        known = {0.0: at(0.0), 1.0: at(1.0)}
+        (first, side), (last, other) = (centre_and_side(each) if each.count else (torch.zeros(3), 1.0) for each in known.values())
         for frame in range(settings.frames):
             share = frame / (settings.frames - 1)
-            splats = placed(at(share), torch.lerp(first, last, share), (1 - share) * side + share * other)
+            splats = known[share] if share in known else at(share)
+            splats = placed(splats, torch.lerp(first, last, share), (1 - share) * side + share * other)
             yield to_uint8(draw(splats, camera, backend=settings.backend).rgb[0].clamp(0, 1))
             progress.advance(frame + 1)
         progress.finish()
@@ -100,12 +101,12 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
             return text_to_3d(prompt, settings, created, progress)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
-    run.use_weights(*map(file_facts, network_files(settings.field, settings.attributes)))
+    run.use_weights(*map(file_facts, used_files(settings.field, settings.attributes)))
     model = shipped_model(settings.field, settings.attributes, device)
     if reads_pictures(model.field.settings.encoder):
         raise UsageError("these networks read pictures, not words; give them to gen3d image --route volumes")
-    if (encoder := model.field.settings.encoder) in WEIGHTS:
-        run.use_weights(weight_facts(encoder))
+    if model.field.settings.encoder == "minilm":
+        run.use_weights(weight_facts("minilm"), weight_facts("minilm-words"))
     told = model.told([settings.prompt])
     if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
         run.note(warning)
@@ -134,6 +135,7 @@ def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> 
     except MissingWeights as error:
         run.note(f"samples were chosen without looking at them: {error}")
         return None
+    run.use_weights(weight_facts("lpips-alex"))
     prompt = told.pooled[0].cpu()
 
     def judge(state: ImageState, splats: Gaussians) -> float:

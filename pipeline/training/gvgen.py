@@ -137,6 +137,8 @@ class AttributeTraining(PriorTraining):
     """
 
     def __init__(self, settings: AttributeSettings, statistics: Statistics, lpips: Lpips | None = None) -> None:
+        if settings.perceptual and settings.render and lpips is None:
+            raise ValueError(f"the weight of LPIPS is {settings.perceptual} and there is none; give it, or set perceptual to 0")
         inputs = 1 if settings.kind == NONE else 1 + GENERATED
         super().__init__(network_of(settings, inputs, GENERATED, statistics), settings)
         self.settings: AttributeSettings = settings

@@ -32,7 +32,7 @@ def in_other_colors(name: str, colors: Sequence[str], count: int, numbers: rando
         count: of phrases.
         numbers: source of randomness.
     """
-    thing = " ".join(word for word in name.split() if word not in WORDS)
+    thing = " ".join(word for word in name.split() if word not in WORDS) or name  # some things are called as their colour
     found = [make_caption(thing, colors[: numbers.randint(1, max(1, len(colors)))], "") for _ in range(count)]
     return [_article(phrase, numbers) + phrase for phrase in found]
 

@@ -64,7 +64,7 @@ def train_gvgen(
     if isinstance(settings, FieldSettings):
         module = FieldTraining(settings, fields)
     else:
-        module = AttributeTraining(settings, attributes, load_lpips("alex") if settings.perceptual else None)
+        module = AttributeTraining(settings, attributes, load_lpips("alex") if settings.perceptual and settings.render else None)
     if start is not None:
         module.begin_with(load_network(start))
     words = job.out / WORDS

@@ -99,7 +99,7 @@ def asked_for(volumes: VolumeSet, settings: VolumeTrainingSettings) -> list[list
         splats = visible(GaussianVolume.of_generated(volumes.read(number)).gaussians())
         shown = sh0_to_rgb(splats.sh[:, 0]).clamp(0, 1)
         for order in EXCHANGED[1:] if settings.recolored else ():
-            row += in_other_colors(record.name, dominant_colors(shown[:, list(order)], splats.opacities), TWICE, numbers)
+            row += in_other_colors(record.name, dominant_colors(shown[:, list(order)], torch.ones(len(shown))), TWICE, numbers)
         rows.append(row)
     return rows
 
@@ -174,13 +174,14 @@ class VolumeBatches(Dataset[VolumeBatch]):
         untold = (torch.rand(count, generator=generator) < settings.untold).tolist()
         may = not reads_pictures(settings.network.encoder)  # a sentence is true of the object in the mirror, a picture is not
         flipped = [may and each for each in (torch.rand(count, generator=generator) < 0.5).tolist()]
+        times = stratified(count, generator)
         orders = torch.randint(1, len(EXCHANGED), (count,), generator=generator)
         orders = torch.where((torch.rand(count, generator=generator) < settings.recolored) & may, orders, 0)
         phrase = [
             k if order == 0 else settings.phrases + TWICE * (order - 1) + k % TWICE
             for k, order in zip(phrase, orders.tolist(), strict=True)
         ]
-        times, mine = stratified(count, generator), range(self._rank, count, self._world)
+        mine = range(self._rank, count, self._world)
         parts = [self.objects(chosen[i], mirror=flipped[i], order=EXCHANGED[int(orders[i])]) for i in mine]
         told = self._sentences.told([None if untold[i] else (chosen[i], phrase[i]) for i in mine])
         volumes, distances = (torch.stack(part) for part in zip(*parts, strict=True))

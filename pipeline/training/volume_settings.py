@@ -7,6 +7,8 @@ from gen3d.pipeline.training.settings import WEIGHTS, TrainingSettings
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.ranges import check_choices, check_ranges
 
+SMALLEST = 32  # pixels along the sides of pictures that LPIPS can compare
+
 
 @dataclass(frozen=True)
 class VolumeTrainingSettings(TrainingSettings):
@@ -85,6 +87,8 @@ class AttributeSettings(VolumeTrainingSettings):
         check_choices(self, kind=("none", "x0", "v", "flow"), weight=WEIGHTS)
         check_weight(self.kind, self.weight)
         check_ranges(self, blur=(0, 1), volume=(0, 100), render=(0, 100), views=(1, 64), pixels=(16, 1024), ssim=(0, 1), perceptual=(0, 10))
+        if self.perceptual and self.pixels < SMALLEST:
+            raise UsageError(f"pixels is {self.pixels} and LPIPS needs {SMALLEST}; say --pixels 64, or --perceptual 0")
         if not self.volume and not self.render:
             raise UsageError("volume and render are both 0, and nothing else teaches; raise one of them")
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,7 +114,7 @@ def fit_volumes(
                     volumes = volumes.joined(fitted.records, fitted.digest)
                     write_volumes(target, volumes)
                     progress.advance(len(volumes.records), failed=len(failures))
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, Interrupted) as error:
             done = len(volumes.records)
             raise Interrupted(f"interrupted with {done:,} of {len(objects):,} objects done; the same command goes on") from error
         progress.finish()
@@ -134,14 +135,28 @@ def portions(objects: ObjectSet) -> list[Portion]:
 def fit_portion(portion: Portion, source: Path, folder: Path, settings: VolumeSettings) -> Fitted:
     """Fit the volumes of a file and write it; another process may do it."""
     objects, parts, failures = ObjectSet(source), list[tuple[VolumeRecord, Tensor, Tensor]](), list[tuple[str, str]]()
-    with kernel_threads(1):
+    with one_thread():
         for number in portion.numbers:
             try:
                 parts.append(fit_object(objects, number, portion.file, settings))
+            except Interrupted:
+                raise
             except Exception as error:  # one bad object must not end a job, whatever it breaks
                 failures.append((objects.record(number).id, str(error).splitlines()[0] if str(error) else type(error).__name__))
     digest = write_file(folder, together(parts)) if parts else ""
     return Fitted(tuple(record for record, _, _ in parts), digest, tuple(failures))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Leave other cores to other processes: torch's own threads, which kernels of a fit take as many of, and those of kernels."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with kernel_threads(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit_object(objects: ObjectSet, number: int, file: str, settings: VolumeSettings) -> tuple[VolumeRecord, Tensor, Tensor]:

@@ -54,7 +54,9 @@ def without_unseen(volume: GaussianVolume, views: ObjectViews) -> GaussianVolume
 def seen(volume: GaussianVolume, views: ObjectViews) -> Tensor:
     """Which nodes' splats are seen at all, `[n^3]`: the gradient of all pixels by a splat's colour is how many of them it fills."""
     with torch.enable_grad():
-        values = volume.values.detach().clone().requires_grad_()
+        values = volume.values.detach().clone()
+        values[COLOR] = 0.0  # grey: where a colour is clamped at black there is no gradient
+        values.requires_grad_()
         shown = rasterize(GaussianVolume(values).gaussians(), views.cameras, background=torch.zeros(3))
         (gradient,) = torch.autograd.grad(shown.rgb.sum(), values)
     pixels: Tensor = gradient.flatten(1)[COLOR].mean(0) / SH0

@@ -18,7 +18,7 @@ from gen3d.pipeline.volumes.packing import unpack
 from gen3d.pipeline.volumes.settings import VolumeSettings
 
 MANIFEST = "volumes.json"
-FORMAT, VERSION = "gen3d-volumes", 1
+FORMAT, VERSION = "gen3d-volumes", 2
 AGAIN = "make it with gen3d data volumes SET --out FOLDER"
 
 

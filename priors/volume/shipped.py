@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from gen3d.errors import BadInput, UsageError
-from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, reads_pictures
+from gen3d.priors.pictures import SHIPPED as SHIPPED_PICTURES
+from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, picture_file, reads_pictures
 from gen3d.priors.shipped import shipped_file, weight_file
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.weights import load_network
-from gen3d.priors.volume.words import Words, load_words
+from gen3d.priors.volume.words import load_words
 
 WORDS, SHIPPED_WORDS = "gvgen-words.safetensors", "gvgen-words-nano.safetensors"
 FIELD, ATTRIBUTES = "gvgen-field-nano.safetensors", "gvgen-attributes-nano.safetensors"
@@ -27,7 +28,7 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
         MissingWeights: this build ships none, or the text encoder is not here.
         BadInput: a file is no such network, or the two do not go together.
     """
-    first, second = (load_network(path) for path in network_files(field, attributes))
+    first, second = (load_network(path) for path in _networks(field, attributes))
     if first.outputs != 1 or second.outputs == 1:
         raise BadInput(f"{field or FIELD} and {attributes or ATTRIBUTES} are not a network of fields and one of attributes")
     if (first.settings.size, first.settings.encoder) != (second.settings.size, second.settings.encoder):
@@ -36,7 +37,8 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
             f"{second.settings.encoder}; give networks that were trained alike"
         )
     encoder = encoder_of(first.settings)
-    return TextModel(first.to(device), second.to(device), encoder.to(device), _words(field))
+    words = _words_file(field)
+    return TextModel(first.to(device), second.to(device), encoder.to(device), load_words(words) if words.is_file() else None)
 
 
 def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | PictureEncoder | HubPictures:
@@ -57,16 +59,23 @@ def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | Picture
     return encoder
 
 
-def network_files(field: str | Path = "", attributes: str | Path = "") -> tuple[Path, Path]:
-    """The files themselves.
+def used_files(field: str = "", attributes: str = "") -> list[Path]:
+    """The files that a model of these is made of: its networks, its words, and the network of pictures that it reads with.
 
     Raises:
         MissingWeights: this build ships none.
+        BadInput: the field is no network.
     """
+    networks, words = _networks(field, attributes), _words_file(field)
+    encoder = load_network(networks[0]).settings.encoder
+    read = [picture_file(encoder)] if encoder == SHIPPED_PICTURES or encoder.endswith(".safetensors") else []
+    return [*networks, *([words] if words.is_file() else []), *read]
+
+
+def _networks(field: str, attributes: str) -> tuple[Path, Path]:
     return weight_file(field, FIELD, "gvgen-field", "--field"), weight_file(attributes, ATTRIBUTES, "gvgen-attributes", "--attributes")
 
 
-def _words(field: str) -> Words | None:
-    """What lies beside the network of fields."""
-    path = Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)
-    return load_words(path) if path.is_file() else None
+def _words_file(field: str) -> Path:
+    """What may lie beside the network of fields."""
+    return Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)

@@ -305,3 +305,13 @@ class TestOpen:
         run.record(device="cpu")
         assert manifest_of(tmp_path / "out")["device"] == "cpu"
         assert run.folder == Path(tmp_path / "out")
+
+    def test_weights_must_stay_the_same(self, tmp_path):
+        run = Run.create(tmp_path, "photos", Job())
+        run.record(weights=[{"name": "lpips", "licence": "BSD"}])
+        field, attributes = ({"name": "best.safetensors", "licence": "own", "sha256": digest} for digest in ("1", "2"))
+        run.use_weights(field, attributes)  # of one name, in two folders
+        run.use_weights(field, attributes)
+        assert [each.get("sha256") for each in manifest_of(tmp_path)["weights"]] == [None, "1", "2"]
+        with pytest.raises(BadInput, match=r"best\.safetensors has changed since this run began; start it again"):
+            run.use_weights({**field, "sha256": "3"})

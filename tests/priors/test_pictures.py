@@ -34,8 +34,8 @@ def test_vision_transformers_are_read_by_name(tmp_path):
     assert isinstance(encoder, HubPictures)
     assert (encoder.width, encoder.size) == (16, 224)
     found = encoder(GivenViews(some.pictures, some.alpha, ring(2, 1)))
-    assert found.tokens.shape == (2, 16 * 16 + 1, 16)
+    assert found.tokens.shape == (2, 8 * 8, 16)
     assert torch.allclose(found.pooled.norm(dim=-1), torch.ones(2), atol=1e-5)
     assert not torch.allclose(found.pooled[0], found.pooled[1], atol=1e-4)
     with pytest.raises(BadInput, match="holds no picture encoder"):
-        load_picture_encoder(str(tmp_path / "dino-nothing"))
+        load_picture_encoder(str(tmp_path / "dinov2-nothing"))

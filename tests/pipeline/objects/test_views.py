@@ -28,6 +28,9 @@ def test_views_are_the_same_for_the_same_id_and_seed():
     heights = {training_views(str(number), 8, 0, (-5.0, 50.0))[1] for number in range(40)}
     assert all(len(set(each)) == 1 and -5 <= each[0] <= 50 for each in heights)
     assert min(heights)[0] < 5 < 40 < max(heights)[0]
+    for wrong in ((50.0, -5.0), (20.0,), (0.0, 10.0, 20.0), (-90.0, 0.0)):
+        with pytest.raises(UsageError, match="give the lowest and the highest elevation, from -80 to 80 degrees"):
+            RenderSettings(ring=wrong)
 
 
 def test_views_never_change():

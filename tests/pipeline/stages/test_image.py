@@ -10,17 +10,20 @@ from scenes import save_pipeline
 from gen3d.errors import BadInput, MissingWeights, UsageError
 from gen3d.pipeline.formats.images import write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.generate import farthest
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.place import normalised
+from gen3d.pipeline.stages.refine import refined, sides
 from gen3d.pipeline.stages.settings import ImageSettings, TextSettings
 from gen3d.pipeline.stages.text import text_to_3d
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.settings import MultiviewSettings
 from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.views import draw
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
@@ -244,3 +247,25 @@ def test_missing_weights_are_told(monkeypatch, tmp_path):
         shipped_model("")
     with pytest.raises(BadInput, match="cannot be read as weights"):
         shipped_model(str(tmp_path / "nothing.safetensors"))
+
+
+def test_pictures_of_all_sides_have_the_last_word():
+    def at(*azimuths):
+        return [object_cameras([each], [20.0], 24) for each in azimuths]
+
+    assert [sides(at(*each)) for each in ((0,), (0, 10, 20, 30), (0, 90), (0, 90, 180, 270), (350, 80, 190))] == [1, 1, 2, 4, 3]
+    generator = torch.Generator().manual_seed(0)
+    means = 0.5 * (torch.rand(300, 3, generator=generator) - 0.5)
+    quats = torch.tensor([1.0, 0, 0, 0]).expand(300, 4)
+    ball = Gaussians(means, torch.full((300, 3), 0.03), quats, torch.full((300,), 0.9), torch.zeros(300, 1, 3))
+    red = replace(ball, sh=torch.tensor([1.5, -1.5, -1.5]).expand(300, 1, 3))
+
+    def change(cameras):
+        pictures = [(shown.rgb[0], shown.alpha[0]) for shown in (draw(red, camera) for camera in cameras)]
+        made, psnr = refined(ball, pictures, cameras, 25, Silent())
+        assert psnr > 12
+        back = object_cameras([180.0], [20.0], 24)
+        return float((draw(made, back).rgb - draw(ball, back).rgb).abs().mean())
+
+    few, many = change(at(0.0)), change(at(0.0, 90.0, 180.0, 270.0))
+    assert many > 2 * few  # nothing holds a back that is shown
