@@ -179,9 +179,10 @@ def test_pictures_tell_volumes_apart(volumes):
     assert near > plain
 
 
+STEPS = 120
 KINDS = [
-    (FIELD, 0.6),
-    (replace(FIELD, kind="x0", weight="min_snr"), 0.6),
+    (FIELD, 0.5),
+    (replace(FIELD, kind="x0", weight="min_snr"), 0.5),
     (replace(FIELD, kind="flow", weight="velocity"), 0.7),
     (ATTRIBUTES, 0.8),
     (replace(ATTRIBUTES, kind="v"), 0.9),
@@ -193,7 +194,7 @@ KINDS = [
 def test_every_kind_learns(volumes, settings, share, tmp_path):
     settings = replace(settings, recolored=0.0)  # few steps, few colours
     module, first = trained(volumes, replace(settings, steps=1), tmp_path / "a")
-    _, later = trained(volumes, replace(settings, steps=80, rate=3e-2, average=0.9, check=80), tmp_path / "b")
+    _, later = trained(volumes, replace(settings, steps=STEPS, rate=3e-2, average=0.9, check=STEPS), tmp_path / "b")
     name = "check/error" if isinstance(settings, FieldSettings) else "check/volume"
     assert later[name] < share * first[name]
     assert module.network.kind == settings.kind
