@@ -1,6 +1,7 @@
 """Volumes of a library as trainings take them: a hold-out, phrases, statistics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -51,7 +52,8 @@ class VolumeData(pl.LightningDataModule):
         """Encode what is told of the objects, once."""
         if not hasattr(self, "_sentences"):
             encoder, tell = self.encoder(), pictured if reads_pictures(self.settings.network.encoder) else encoded
-            self._sentences: list[Sentences] = [tell(part, encoder, self.settings) for part in (self.training, self.kept)]
+            once = replace(self.settings, phrases=1, recolored=0.0)  # the hold-out is asked for by full captions alone
+            self._sentences: list[Sentences] = [tell(self.training, encoder, self.settings), tell(self.kept, encoder, once)]
 
     def train_dataloader(self) -> "DataLoader[VolumeBatch]":
         """The batches of the steps that are left."""
