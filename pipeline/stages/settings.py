@@ -22,7 +22,7 @@ class ImageSettings:
         route: views imagines further views and makes splats of all; volumes makes a volume of splats, with weights that read pictures.
         mode: of views: sampled draws one of the objects that the picture can show; one-step their mean, blurred where nothing is seen.
         solver: of the samples: ghvb, ddim, dpm++2m or heun.
-        steps: evaluations of the network for a sample; 0 takes 3 for views, beyond which the shipped network gains nothing, 12 for volumes.
+        steps: evaluations of the network for a sample; 0 takes 3 for views, beyond which the nano network gained nothing, 12 for volumes.
         guidance: how much more than it would by itself the network follows the pictures; 1 leaves it alone and takes half the time.
         seeds: samples, of which the best is kept.
         seed: the only source of randomness.

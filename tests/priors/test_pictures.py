@@ -37,5 +37,10 @@ def test_vision_transformers_are_read_by_name(tmp_path):
     assert found.tokens.shape == (2, 8 * 8, 16)
     assert torch.allclose(found.pooled.norm(dim=-1), torch.ones(2), atol=1e-5)
     assert not torch.allclose(found.pooled[0], found.pooled[1], atol=1e-4)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "num_register_tokens": 4}
+    transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**shape)).save_pretrained(tmp_path / "dinov3-tiny")
+    later = load_picture_encoder(str(tmp_path / "dinov3-tiny"))
+    assert later.size == 256
+    assert later(GivenViews(some.pictures, some.alpha, ring(2, 1))).tokens.shape == (2, 8 * 8, 16)
     with pytest.raises(BadInput, match="holds no picture encoder"):
         load_picture_encoder(str(tmp_path / "dinov2-nothing"))

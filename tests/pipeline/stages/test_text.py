@@ -190,6 +190,7 @@ def test_the_verb_takes_words_with_and_without_quotes(settings, tmp_path, monkey
     wrong = [
         ("the prompt is empty", [" "]),
         ("names both prompts", ["a", "--interpolate", "b", "c"]),
+        ("one of the two is empty; name both", ["--interpolate", "b", " "]),
     ]
     for told, words in wrong:
         assert main(["text", *words, *flags]) == 2
