@@ -18,7 +18,6 @@ from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
 from gen3d.priors.multiview.shipped import network_file, shipped_model
 from gen3d.priors.shipped import file_facts
-from gen3d.priors.volume.shipped import used_files
 
 
 def image_to_3d(
@@ -63,8 +62,8 @@ def image_to_3d(
     run.record(device=device)
     generate: Stage[ImageState]
     if settings.route == "volumes":
-        run.use_weights(*map(file_facts, used_files(settings.field, settings.attributes)))
         volumes = picture_model(settings, device)
+        run.use_weights(*map(file_facts, volumes.files))
         size, generate = volumes.encoder.size, picture_volumes(run, settings, volumes, device)
     else:
         run.use_weights(file_facts(network_file(settings.weights)))

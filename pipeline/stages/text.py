@@ -30,7 +30,7 @@ from gen3d.priors.shipped import file_facts
 from gen3d.priors.told import Told
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
-from gen3d.priors.volume.shipped import shipped_model, used_files
+from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
 from gen3d.renderers.gaussians import Gaussians
 
@@ -101,8 +101,8 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
             return text_to_3d(prompt, settings, created, progress)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
-    run.use_weights(*map(file_facts, used_files(settings.field, settings.attributes)))
     model = shipped_model(settings.field, settings.attributes, device)
+    run.use_weights(*map(file_facts, model.files))
     if reads_pictures(model.field.settings.encoder):
         raise UsageError("these networks read pictures, not words; give them to gen3d image --route volumes")
     if model.field.settings.encoder == "minilm":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,12 +35,14 @@ class TextModel:
         attributes: fields to attributes.
         encoder: the one that they were trained with, of sentences or of pictures.
         words: what they were taught to name; None where nobody knows.
+        files: that all of this was read from.
     """
 
     field: VolumeNetwork
     attributes: VolumeNetwork
     encoder: Any
     words: Words | None = None
+    files: tuple[Path, ...] = ()
 
     def told(self, asked: Sequence[str] | GivenViews) -> Told:
         """What the networks are told by sentences, or by one view of each object."""

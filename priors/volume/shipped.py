@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from gen3d.errors import BadInput, UsageError
-from gen3d.priors.pictures import SHIPPED as SHIPPED_PICTURES
 from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, picture_file, reads_pictures
 from gen3d.priors.shipped import shipped_file, weight_file
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
@@ -28,7 +27,11 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
         MissingWeights: this build ships none, or the text encoder is not here.
         BadInput: a file is no such network, or the two do not go together.
     """
-    first, second = (load_network(path) for path in _networks(field, attributes))
+    files = [
+        weight_file(field, FIELD, "gvgen-field", "--field"),
+        weight_file(attributes, ATTRIBUTES, "gvgen-attributes", "--attributes"),
+    ]
+    first, second = (load_network(path) for path in files)
     if first.outputs != 1 or second.outputs == 1:
         raise BadInput(f"{field or FIELD} and {attributes or ATTRIBUTES} are not a network of fields and one of attributes")
     if (first.settings.size, first.settings.encoder) != (second.settings.size, second.settings.encoder):
@@ -36,9 +39,13 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
             f"the field has {first.settings.size} nodes and reads with {first.settings.encoder}, the attributes {second.settings.size} and "
             f"{second.settings.encoder}; give networks that were trained alike"
         )
-    encoder = encoder_of(first.settings)
-    words = _words_file(field)
-    return TextModel(first.to(device), second.to(device), encoder.to(device), load_words(words) if words.is_file() else None)
+    encoder, name = encoder_of(first.settings), first.settings.encoder
+    words = Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)
+    files += [path for path in (words,) if path.is_file()]
+    if isinstance(encoder, PictureEncoder):
+        files.append(picture_file(name))
+    known = load_words(words) if words in files else None
+    return TextModel(first.to(device), second.to(device), encoder.to(device), known, tuple(files))
 
 
 def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | PictureEncoder | HubPictures:
@@ -57,25 +64,3 @@ def encoder_of(settings: VolumeNetworkSettings) -> MiniLM | HubEncoder | Picture
             f"say --network.text {encoder.width}"
         )
     return encoder
-
-
-def used_files(field: str = "", attributes: str = "") -> list[Path]:
-    """The files that a model of these is made of: its networks, its words, and the network of pictures that it reads with.
-
-    Raises:
-        MissingWeights: this build ships none.
-        BadInput: the field is no network.
-    """
-    networks, words = _networks(field, attributes), _words_file(field)
-    encoder = load_network(networks[0]).settings.encoder
-    read = [picture_file(encoder)] if encoder == SHIPPED_PICTURES or encoder.endswith(".safetensors") else []
-    return [*networks, *([words] if words.is_file() else []), *read]
-
-
-def _networks(field: str, attributes: str) -> tuple[Path, Path]:
-    return weight_file(field, FIELD, "gvgen-field", "--field"), weight_file(attributes, ATTRIBUTES, "gvgen-attributes", "--attributes")
-
-
-def _words_file(field: str) -> Path:
-    """What may lie beside the network of fields."""
-    return Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)
