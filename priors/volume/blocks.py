@@ -10,6 +10,22 @@ from torch.nn import functional
 from gen3d.priors.layers import silent
 
 PERIOD = 10_000.0  # the longest of the waves that tell a time
+HALVED = 3  # cells along a side from which bfloat16's gradients are right on CPUs
+
+
+class Convolution(nn.Conv3d):
+    """A convolution, in full precision on the few cells for which CPUs cannot do it in half.
+
+    oneDNN's bfloat16 kernel for gradients of weights adds memory that nobody wrote to where the grid has two cells along a side; what
+    stands in it decides whether a training goes on or ends with numbers that are not finite.
+    """
+
+    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b o d h w"]:
+        """Features of the same grid, or of one that is coarser by the stride."""
+        if x.device.type == "cpu" and min(x.shape[2:]) < HALVED:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
 
 
 class Residual(nn.Module):
@@ -17,8 +33,8 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, told: int, groups: int) -> None:
         super().__init__()
-        self.before, self.first = nn.GroupNorm(math.gcd(groups, inputs), inputs), nn.Conv3d(inputs, outputs, 3, padding=1)
-        self.between, self.second = nn.GroupNorm(groups, outputs), silent(nn.Conv3d(outputs, outputs, 3, padding=1))
+        self.before, self.first = nn.GroupNorm(math.gcd(groups, inputs), inputs), Convolution(inputs, outputs, 3, padding=1)
+        self.between, self.second = nn.GroupNorm(groups, outputs), silent(Convolution(outputs, outputs, 3, padding=1))
         self.told = nn.Linear(told, 2 * outputs)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
 

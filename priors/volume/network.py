@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from gen3d.priors.layers import silent
 from gen3d.priors.samplers.paths import Cosine, Flow, Path
 from gen3d.priors.told import Told
-from gen3d.priors.volume.blocks import Attention, Residual, folded, unfolded, waves
+from gen3d.priors.volume.blocks import Attention, Convolution, Residual, folded, unfolded, waves
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import Statistics
 
@@ -43,7 +43,7 @@ class VolumeNetwork(nn.Module):
         self.time = nn.Sequential(nn.Linear(channels[0], told), nn.SiLU(), nn.Linear(told, told)) if kind != NONE else None
         self.sentence = nn.Linear(settings.text, told)
         self.absent = nn.Parameter(0.02 * torch.randn(1, 1, settings.text))  # the token that stands for no condition
-        self.enter = nn.Conv3d(inputs * patch**3, channels[0], 3, padding=1)
+        self.enter = Convolution(inputs * patch**3, channels[0], 3, padding=1)
         first = len(channels) - settings.attention  # level that has attention
         self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
         width, held = channels[0], [channels[0]]
@@ -53,7 +53,7 @@ class VolumeNetwork(nn.Module):
                 width = outputs_
                 held.append(width)
             if level < len(channels) - 1:
-                self.shrink.append(nn.Conv3d(width, width, 3, stride=2, padding=1))
+                self.shrink.append(Convolution(width, width, 3, stride=2, padding=1))
                 held.append(width)
         stage = _Stage(width, width, told, settings, attends=settings.attention > 0)
         self.middle = nn.ModuleList([stage, Residual(width, width, told, groups)])
@@ -62,8 +62,8 @@ class VolumeNetwork(nn.Module):
                 self.up.append(_Stage(width + held.pop(), outputs_, told, settings, attends=level >= first))
                 width = outputs_
             if level:
-                self.grow.append(nn.Conv3d(width, width, 3, padding=1))
-        self.norm, self.leave = nn.GroupNorm(groups, width), silent(nn.Conv3d(width, outputs * patch**3, 3, padding=1))
+                self.grow.append(Convolution(width, width, 3, padding=1))
+        self.norm, self.leave = nn.GroupNorm(groups, width), silent(Convolution(width, outputs * patch**3, 3, padding=1))
 
     def forward(
         self, x: Float[Tensor, "b i n n n"], times: Float[Tensor, " b"] | None = None, told: Told | None = None

@@ -9,12 +9,26 @@ from nets import TINY, awake, told
 from gen3d.errors import BadInput
 from gen3d.priors.multiview.weights import load_network as load_multiview
 from gen3d.priors.told import Told
-from gen3d.priors.volume.blocks import folded, unfolded
+from gen3d.priors.volume.blocks import Convolution, folded, unfolded
 from gen3d.priors.volume.field import FARTHEST, distance_field
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 from gen3d.priors.volume.volume import OFFSET, OPACITY, GaussianVolume, nodes
 from gen3d.priors.volume.weights import load_network, save_network
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("cells", [2, 3, 4])
+def test_gradients_in_half_precision_are_those_in_full_on_few_cells(cells, stride):
+    torch.manual_seed(0)
+    layer, x, found = Convolution(16, 16, 3, stride=stride, padding=1), torch.randn(2, 16, *[cells] * 3), []
+    for half in (False, True):
+        left = [torch.full((16 * 16 * 27 * parts // 4,), torch.nan, dtype=torch.bfloat16) for parts in (1, 2, 3, 4)]
+        del left  # memory that is used again is no zeros
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = layer(x)
+        found.append(torch.autograd.grad(y.float().square().sum(), layer.weight)[0])
+    assert (found[0] - found[1]).abs().max() < 0.05 * found[0].abs().max()
 
 
 def test_distances_are_those_to_the_nearest_splat():
