@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gen3d.errors import BadInput
+from gen3d.priors.layers import imagenet
 from gen3d.priors.zoo import pull
 
 SIDE = 320  # pixels that the network takes
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 LEAST = 0.05  # how unlike its surroundings an object must be: below, stretching would invent one
 PATIENCE = 30.0  # seconds without an answer of the package index
 
@@ -50,9 +50,8 @@ class Matting:
         planes = image.movedim(-1, 0)[None].float()
         small = functional.interpolate(planes, (SIDE, SIDE), mode="bilinear", antialias=True)
         small = small / small.amax().clamp_min(1e-6)
-        mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (MEAN, DEVIATION))
         (name,) = (each.name for each in self._session.get_inputs())
-        found = torch.from_numpy(self._session.run(None, {name: ((small - mean) / deviation).numpy()})[0])[:, :1]
+        found = torch.from_numpy(self._session.run(None, {name: imagenet(small).numpy()})[0])[:, :1]
         low, high = found.amin(), found.amax()
         if high - low < LEAST:
             return image.new_zeros(image.shape[:2])

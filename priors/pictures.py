@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from gen3d.errors import BadInput
 from gen3d.optional import require
+from gen3d.priors.hub import reading
+from gen3d.priors.layers import imagenet
 from gen3d.priors.multiview.views import GivenViews
 from gen3d.priors.told import Told
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 SHIPPED = "dsplats"  # the name of the shipped network's encoder in settings
 VISION = ("dinov2", "dinov3")  # what names of a hub's encoders of pictures begin with
 PATCHES, TOKENS = 16, 8  # along each side of a picture: those that a hub's encoder sees, and the means of them that are kept
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
 def reads_pictures(encoder: str) -> bool:
@@ -79,13 +80,10 @@ class HubPictures(nn.Module):
     def __init__(self, source: str) -> None:
         super().__init__()
         transformers = require("transformers", extra="text", purpose="other picture encoders than the shipped one")
-        try:
+        with reading(source, "picture encoder", "dsplats, a hub's DINO or a folder"):
             self.model = transformers.AutoModel.from_pretrained(source).eval().requires_grad_(False)
             config = self.model.config
             self.width, self.size = int(config.hidden_size), PATCHES * int(config.patch_size)
-        except (OSError, ValueError, ImportError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BadInput(f"{source} holds no picture encoder ({reason}); give dsplats, a hub's DINO or a folder") from error
 
     @torch.no_grad()
     def forward(self, given: GivenViews) -> Told:
@@ -95,8 +93,7 @@ class HubPictures(nn.Module):
             given: one view of each object `[b, 1]`, of any size.
         """
         pictures = functional.interpolate(given.pictures[:, 0] / 2 + 0.5, (self.size, self.size), mode="bicubic", antialias=True)
-        mean, deviation = (torch.tensor(each).to(pictures)[:, None, None] for each in (MEAN, DEVIATION))
-        seen = self.model(pixel_values=(pictures.clamp(0, 1) - mean) / deviation).last_hidden_state[:, -(PATCHES**2) :]
+        seen = self.model(pixel_values=imagenet(pictures.clamp(0, 1))).last_hidden_state[:, -(PATCHES**2) :]
         grid = seen.mT.reshape(len(seen), -1, PATCHES, PATCHES)
         tokens: Float[Tensor, "b n d"] = functional.adaptive_avg_pool2d(grid, TOKENS).flatten(2).mT.float()
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)

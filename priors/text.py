@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gen3d.errors import BadInput
 from gen3d.optional import require
+from gen3d.priors.hub import reading
 from gen3d.priors.told import Told
 from gen3d.priors.zoo import pull
 
@@ -80,15 +81,12 @@ class HubEncoder(nn.Module):
         super().__init__()
         transformers = require("transformers", extra="text", purpose="other text encoders than MiniLM")
         kinds = {"clip": "CLIPTextModel", "t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
-        try:
+        with reading(source, "text encoder", "minilm, a hub's name or a folder"):
             config = transformers.AutoConfig.from_pretrained(source)
             kind = getattr(transformers, kinds.get(config.model_type.split("_")[0], "AutoModel"))
             self.model = kind.from_pretrained(source).eval()
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source)
             self.width = int(getattr(self.model.config, "d_model", None) or self.model.config.hidden_size)
-        except (OSError, ValueError, ImportError, AttributeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BadInput(f"{source} holds no text encoder ({reason}); give minilm, a hub's name or a folder") from error
 
     @torch.no_grad()
     def forward(self, sentences: Sequence[str]) -> Told:

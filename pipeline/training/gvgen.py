@@ -11,7 +11,7 @@ from gen3d.pipeline.objects.views import object_cameras, ring_cameras
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.volume_batches import VolumeBatch
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
-from gen3d.pipeline.volumes.appearance import DISTANCE
+from gen3d.pipeline.volumes.appearance import AWAY
 from gen3d.priors.perceptual import Lpips
 from gen3d.priors.samplers.coefficients import Coef
 from gen3d.priors.samplers.objectives import WEIGHTS, NoiseBins, denoising_loss, uniform_times
@@ -70,7 +70,7 @@ def around(batch: VolumeBatch, settings: AttributeSettings) -> Cameras:
     for seed in batch.seeds:
         numbers = torch.rand(2, settings.views, generator=torch.Generator().manual_seed(seed + CAMERAS))
         azimuths, elevations = (360 * numbers[0]).tolist(), (LOWEST + (HIGHEST - LOWEST) * numbers[1]).tolist()
-        parts.append(object_cameras(azimuths, elevations, settings.pixels, distance=DISTANCE))
+        parts.append(object_cameras(azimuths, elevations, settings.pixels, distance=AWAY))
     poses, matrices = (torch.stack([getattr(part, name) for part in parts]) for name in ("world_to_camera", "intrinsics"))
     return replace(parts[0], world_to_camera=poses, intrinsics=matrices).to(batch.fields)
 
@@ -161,7 +161,7 @@ class AttributeTraining(PriorTraining):
     def validation_step(self, batch: VolumeBatch, index: int) -> Tensor:
         """PSNR of what the attributes look like beside those that are true, from eight sides; both."""
         made, error = self._made(self.average.network, batch, blur=0.0)
-        ring = ring_cameras(self.settings.pixels, distance=DISTANCE)
+        ring = ring_cameras(self.settings.pixels, distance=AWAY)
         cameras, white = ring.expand(len(batch.fields)).to(batch.fields), torch.ones(3)
         seen, wanted = (rasterize(splats_of(each), cameras, background=white).rgb.clamp(0, 1) for each in (made, batch.volumes))
         psnr = decibels((seen - wanted).square().flatten(2).mean(2))

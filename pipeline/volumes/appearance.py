@@ -9,11 +9,11 @@ from gen3d.priors.perceptual import Lpips
 from gen3d.priors.volume.looks import described
 from gen3d.renderers.gaussians import Gaussians
 
-DISTANCE = 1.8  # of cameras that see the whole grid
+AWAY = 1.8  # distance of cameras that see the whole grid
 PIXELS = 64
 
 
 def appearance(splats: Gaussians, lpips: Lpips, backend: str = "auto") -> Float[Tensor, " d"]:
     """The description of one object that fills the grid of volumes, from eight sides over white."""
-    seen = draw(splats, ring_cameras(PIXELS, distance=DISTANCE), backend=backend)
+    seen = draw(splats, ring_cameras(PIXELS, distance=AWAY), backend=backend)
     return described(lpips, seen.rgb.clamp(0, 1))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gen3d.errors import BadInput, Interrupted, UsageError
+from gen3d.errors import BadInput, Interrupted, UsageError, first_line
 from gen3d.files import sha256
 from gen3d.pipeline.evaluation.object_scores import decibels
 from gen3d.pipeline.objects.object_set import ObjectSet
@@ -142,7 +142,7 @@ def fit_portion(portion: Portion, source: Path, folder: Path, settings: VolumeSe
             except Interrupted:
                 raise
             except Exception as error:  # one bad object must not end a job, whatever it breaks
-                failures.append((objects.record(number).id, str(error).splitlines()[0] if str(error) else type(error).__name__))
+                failures.append((objects.record(number).id, first_line(error)))
     digest = write_file(folder, together(parts)) if parts else ""
     return Fitted(tuple(record for record, _, _ in parts), digest, tuple(failures))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gen3d.errors import BadInput
 from gen3d.optional import require
+from gen3d.priors.hub import reading
 from gen3d.priors.multiview.heads import NUMBERS
 from gen3d.priors.multiview.network import INPUTS, LATENTS, MultiviewNetwork
 from gen3d.priors.multiview.settings import LATENT, MultiviewSettings
@@ -138,11 +139,8 @@ def adopt(unet: nn.Module, plain: nn.Module) -> None:
 
 
 def _part(kind: Any, source: str | Path, folder: str) -> Any:
-    try:
+    with reading(source, "pipeline of Stable Diffusion", "a hub's name or a folder"):
         return kind.from_pretrained(source, subfolder=folder)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{source} holds no pipeline of Stable Diffusion ({reason}); give a hub's name or a folder") from error
 
 
 def _text(source: str | Path) -> TextEncoder | None:
@@ -150,5 +148,6 @@ def _text(source: str | Path) -> TextEncoder | None:
     if folder.is_dir() and not (folder / "tokenizer").is_dir():
         return None
     transformers = require("transformers", extra="text", purpose="reading captions")
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-    return TextEncoder(tokenizer, transformers.CLIPTextModel.from_pretrained(source, subfolder="text_encoder"))
+    with reading(source, "text encoder", "a hub's name or a folder"):
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
+        return TextEncoder(tokenizer, transformers.CLIPTextModel.from_pretrained(source, subfolder="text_encoder"))

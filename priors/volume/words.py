@@ -14,6 +14,7 @@ from gen3d.priors.network_files import read_network, write_network
 from gen3d.priors.volume.looks import Looks
 
 FORMAT = "gen3d-words-1"
+ROWS = 256  # phrases that are compared with all others at once
 ALONE = 0.02  # share of the phrases that are as far from all others as a prompt may be
 
 
@@ -36,8 +37,8 @@ class Words:
         """The cosine below which a prompt is farther from all phrases than they are from each other; encoders differ in it."""
         if len(self.phrases) < 2:
             return -1.0
-        cosines = (self.pooled @ self.pooled.T).fill_diagonal_(-1)
-        return float(torch.quantile(cosines.amax(1), ALONE))
+        nearest = [(rows @ self.pooled.T).topk(2).values[:, 1] for rows in self.pooled.split(ROWS)]  # the first is the phrase itself
+        return float(torch.quantile(torch.cat(nearest), ALONE))
 
     def nearest(self, prompt: Float[Tensor, " d"]) -> tuple[str, float]:
         """The phrase that means most nearly the same, and the cosine between both."""

@@ -41,3 +41,8 @@ class Interrupted(Gen3DError):
     """The user stopped the job; what was reached is in the checkpoint."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,10 +15,10 @@ from gen3d.pipeline.fitting.densification.base import Densification
 from gen3d.pipeline.fitting.densification.default import SMALL, SPLIT_THRESHOLD
 from gen3d.pipeline.fitting.distributed import sum_over_processes
 from gen3d.pipeline.fitting.optimizer import rewrite
+from gen3d.priors.volume.volume import REACH
 from gen3d.renderers.gaussians import GaussianParameters, Gaussians
 from gen3d.renderers.quaternions import quaternion_to_matrix
 
-REACH = 1.5  # cells that a splat may be away from its node, along each axis
 TETHER = 20.0  # weight of the mean distance beyond
 AROUND = (-1, 0, 1, 2)  # cells beside the one below a place in which nodes within reach lie
 REFILLED_OPACITY, REFILLED_SCALE = 1e-4, 0.0032**0.5
