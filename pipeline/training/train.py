@@ -1,8 +1,9 @@
 """What trainings of all priors begin and end with: settings that stay the same, and weights."""
 
 import copy
+import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from torch import Tensor
 from gen3d.errors import UsageError
 from gen3d.files import atomic_path
 from gen3d.pipeline.configuration import as_yaml, flatten, override, read_layer
+from gen3d.pipeline.objects.records import ObjectRecord
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.logs import Reporter
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.run import LAST, TrainingJob, run
 from gen3d.pipeline.training.settings import TrainingSettings
+from gen3d.pipeline.volumes.volume_set import VolumeRecord
 
+SOURCES = "training-data.csv"
 AVERAGED = "average.network."  # what the names of averaged weights begin with
 
 
@@ -86,6 +90,17 @@ def keep_settings(settings: TrainingSettings, job: TrainingJob) -> None:
         job.out.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(as_yaml(settings), encoding="utf-8")
+
+
+def keep_sources(records: Iterable[ObjectRecord | VolumeRecord], job: TrainingJob) -> None:
+    """Write beside the weights what they learn from and whose it is, each object once; many licences ask for it."""
+    if getattr(rank_zero_only, "rank", 0):
+        return
+    names = ("id", "name", "tier", "licence", "attribution")
+    with atomic_path(job.out / SOURCES) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(names)
+        rows.writerows([getattr(record, name) for name in names] for _, record in sorted({record.id: record for record in records}.items()))
 
 
 def averaged_in(checkpoint: Path) -> dict[str, Tensor]:

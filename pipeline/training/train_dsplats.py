@@ -15,7 +15,7 @@ from gen3d.pipeline.training.data import DsplatsData
 from gen3d.pipeline.training.dsplats import DsplatsTraining, Perceptual
 from gen3d.pipeline.training.run import TrainingJob
 from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.pipeline.training.train import Trained, keep_settings, train
+from gen3d.pipeline.training.train import Trained, keep_settings, keep_sources, train
 from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.weights import load_network, save_network
 from gen3d.priors.perceptual import load_lpips
@@ -44,14 +44,16 @@ def train_dsplats(
     for each in sets:
         if (size := each.manifest.settings.size) != (taken := settings.network.size):
             raise BadInput(f"{each.folder} has pictures of {size} pixels and the network takes {taken}; say --network.size {size}")
+    data = DsplatsData(sets, settings, job.accumulate)
     keep_settings(settings, job)
+    keep_sources((record for objects in data.training for record in objects.records), job)
     pl.seed_everything(settings.seed, verbose=False)
     pretrained = from_pretrained(settings.pretrained, settings.network) if settings.pretrained else None
     module = DsplatsTraining(settings, _perceptual(settings), pretrained)
     if start is not None:
         module.begin_with(load_network(start))
     save = partial(save_network, bits=16 if pretrained else 8)
-    return train(module, DsplatsData(sets, settings, job.accumulate), job, progress, job.out / WEIGHTS, save, began)
+    return train(module, data, job, progress, job.out / WEIGHTS, save, began)
 
 
 def _perceptual(settings: DsplatsSettings) -> Perceptual | None:

@@ -14,7 +14,7 @@ from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
 from gen3d.pipeline.training.module import PriorTraining
 from gen3d.pipeline.training.run import TrainingJob
-from gen3d.pipeline.training.train import Trained, keep_settings, train
+from gen3d.pipeline.training.train import Trained, keep_settings, keep_sources, train
 from gen3d.pipeline.training.volume_batches import TOGETHER
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
 from gen3d.pipeline.training.volume_settings import AttributeSettings, FieldSettings
@@ -57,6 +57,7 @@ def train_gvgen(
     volumes = VolumeSet(folders[0])
     data = VolumeData(volumes, settings, partial(encoder_of, settings.network), job.accumulate)
     keep_settings(settings, job)
+    keep_sources(data.training.records, job)
     pl.seed_everything(settings.seed, verbose=False)
     fields, attributes = statistics(data.training)
     field = isinstance(settings, FieldSettings)

@@ -1,5 +1,6 @@
 """`gen3d train`: from a rendered set to weights, on one process and on two."""
 
+import csv
 import json
 import os
 import subprocess
@@ -8,7 +9,10 @@ import sys
 import pytest
 import torch
 
+from gen3d.pipeline.objects.holdout import held_out
+from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.settings import RenderSettings
+from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.multiview.weights import load_network
 from gen3d.priors.volume.words import load_words
 
@@ -47,6 +51,18 @@ def weights(folder):
     return torch.cat([value.flatten() for name, value in state.items() if name.startswith("network.")])
 
 
+def sources(folder):
+    """Ids and licences of what a training says that it learned from."""
+    with (folder / "training-data.csv").open(newline="") as file:
+        return {(row["id"], row["licence"]) for row in csv.DictReader(file)}
+
+
+def learned_from(objects):
+    """Ids and licences of a set but for the hold-out of two objects."""
+    kept = held_out([record.id for record in objects.records], 2)
+    return {(record.id, record.licence) for record in objects.records if record.id not in kept}
+
+
 def test_a_training_ends_with_weights_that_load(gen3d, rendered, tmp_path):
     code, out, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, "--json", "-q")
     facts = json.loads(out)
@@ -54,6 +70,7 @@ def test_a_training_ends_with_weights_that_load(gen3d, rendered, tmp_path):
     assert 0 < facts["check/psnr"] < 40
     assert load_network(facts["weights"]).settings.channels == (16, 32)
     assert "channels" in (tmp_path / "run" / "settings.yaml").read_text()
+    assert sources(tmp_path / "run") == learned_from(ObjectSet(rendered))
     more = ["--init", facts["weights"], "--steps=1", "--rate=0", "--average=0", "--check=1"]
     code, out, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "more"), *SMALL, *more, "--json", "-q")
     assert (code, json.loads(out)["check/psnr"]) == (0, pytest.approx(facts["check/psnr"], abs=0.05))
@@ -139,6 +156,7 @@ def test_volumes_and_words_become_networks(gen3d, volumes, tmp_path):
         facts = json.loads(told)
         assert (code, facts["steps"]) == (0, 4)
         files[prior] = facts["weights"]
+    assert sources(tmp_path / "field") == sources(tmp_path / "attributes") == learned_from(VolumeSet(data))
     assert load_words(tmp_path / "field" / "gvgen-words.safetensors").phrases == ("a box",)
     told = [f"--{name}={file}" for name, file in files.items()]
     assert gen3d("text", "a box", *told, "--steps", "2", "--no_mesh", "--out", str(tmp_path / "run"), "-q")[0] == 0
