@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
-from gen3d.pipeline.training.muon import Muon, orthogonal
+from gen3d.pipeline.training.muon import Muon, orthogonal, shares
 
 
 def drawn(*shape, seed=0):
@@ -71,3 +72,32 @@ def test_it_goes_on_from_its_state():
     resumed.load_state_dict(optimizer.state_dict())
     walk(second, resumed, range(3, 6))
     assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
+
+
+def test_costly_matrices_are_shared_evenly():
+    assert shares([(4, 4), (100, 100), (60, 100), (50, 100)], 2) == [1, 0, 1, 1]
+    assert shares([(4, 4), (100, 100)], 1) == [0, 0]
+
+
+def moved(steps=3):
+    """Matrices of some shapes after some steps."""
+    parameters = [torch.nn.Parameter(drawn(*shape)) for shape in ((4, 5), (6, 2, 3, 3), (9, 4), (3, 8))]
+    optimizer = Muon(parameters, [], lr=0.05)
+    for step in range(steps):
+        for parameter in parameters:
+            parameter.grad = drawn(*parameter.shape, seed=step)
+        optimizer.step()
+    return [parameter.detach() for parameter in parameters]
+
+
+def one_of_two(rank, folder):
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(moved(), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_share_the_work_and_move_alike(tmp_path):
+    multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(torch.equal(one, other) for one, other in zip(found, moved(), strict=True))
