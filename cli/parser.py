@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, strip_meta
 from gen3d.errors import UsageError
 from gen3d.pipeline.configuration import did_you_mean, flatten, override, preset_names, read_layer, read_preset
 
+STANDARD = "standard"  # the preset of whoever names none
 EPILOG = "Dashes and underscores in flag names are the same. A flag wins over --config files, they over --preset, it over the defaults."
 
 
@@ -58,7 +59,7 @@ class Parser:
         if presets:
             layers = self.flags.add_argument_group("configuration")
             names = tuple(preset_names(self._presets))
-            start = f"settings to start from: {', '.join(names)}; standard when not given"
+            start = f"settings to start from: {', '.join(names)}; {STANDARD} when not given"
             layers.add_argument("--preset", type=Literal[names], help=start)
             layers.add_argument("--config", type=str, action="append", help="YAML file of settings; may be repeated, later ones win")
             layers.add_argument("--print_config", action="store_true", help="print the settings that would be used, and stop")
@@ -118,15 +119,14 @@ class Parser:
 
     def _layered(self, words: list[str]) -> Any:
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        early.add_argument("--preset")
+        early.add_argument("--preset", default=STANDARD)
         early.add_argument("--config", action="append", default=[])
         settings = self._kind()
         try:
             layers, _ = early.parse_known_args(words)
         except argparse.ArgumentError:
             return settings  # the full parser says it better
-        if layers.preset is not None:
-            settings = override(settings, read_preset(self._presets, layers.preset), f"the preset {layers.preset}")
+        settings = override(settings, read_preset(self._presets, layers.preset), f"the preset {layers.preset}")
         for path in layers.config:
             settings = override(settings, read_layer(path), path)
         return settings
