@@ -1,5 +1,6 @@
 """The stages of `image_to_3d` that make splats of pictures: cut out, generate, refine."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.formats.images import read_image, write_image
-from gen3d.pipeline.objects.views import object_cameras
+from gen3d.pipeline.objects.views import DISTANCE, FOV, object_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.picture import CutOut, cut_out, framed
@@ -30,6 +31,7 @@ from gen3d.priors.samplers.paths import Cosine
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
+from gen3d.renderers.rendering import RasterSettings
 
 VIEWS = 4  # that the network samples together, the pictures among them
 UNLIKE = 16.0  # times that an object can be flatter in one picture than in another
@@ -98,7 +100,7 @@ class Generate:
             .mean()
         )
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
-        return replace(state, samples=tuple(samples[i].unbatched().to("cpu") for i in order))
+        return replace(state, samples=tuple(as_drawn(samples[i].unbatched().to("cpu"), given.pictures.shape[-1]) for i in order))
 
     def _sampled(self, given: GivenViews, progress: Progress) -> tuple[list[Gaussians], list[list[float]]]:
         """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the pictures."""
@@ -155,6 +157,16 @@ class Refine:
         splats, error = refined(start, pictures, cameras, self.settings.refine, progress, backend=backend)
         self.results.add_metrics(refined_psnr=error)
         return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
+
+
+def as_drawn(splats: Gaussians, size: int) -> Gaussians:
+    """Splats as wide as they are in pictures of so many pixels.
+
+    A rasterizer widens all by about half a pixel, so that a network never sees how thin its splats are; in finer pictures they would be
+    needles.
+    """
+    pixel = 2 * DISTANCE * math.tan(math.radians(FOV / 2)) / size
+    return replace(splats, scales=(splats.scales.square() + RasterSettings().eps2d * pixel**2).sqrt())
 
 
 def farthest(azimuths: Sequence[float], count: int) -> list[float]:

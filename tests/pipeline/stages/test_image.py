@@ -13,7 +13,7 @@ from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.generate import farthest
+from gen3d.pipeline.stages.generate import as_drawn, farthest
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.place import normalised
 from gen3d.pipeline.stages.refine import refined, sides
@@ -225,6 +225,20 @@ def test_a_run_that_was_cut_off_is_done_again(picture, weights, tmp_path, monkey
     with again:
         asset = resume_image(again, Silent())
     assert torch.equal(asset.gaussians.means, made(picture, settings, tmp_path / "whole")[0].gaussians.means)
+
+
+def test_thin_splats_look_in_fine_pictures_as_they_do_in_coarse_ones():
+    generator = torch.Generator().manual_seed(0)
+    means, quats = 0.6 * (torch.rand(40, 3, generator=generator) - 0.5), torch.randn(40, 4, generator=generator)
+    quats = torch.nn.functional.normalize(quats, dim=-1)
+    needles = Gaussians(means, torch.tensor([0.05, 0.001, 0.001]).expand(40, 3), quats, torch.full((40,), 0.8), torch.zeros(40, 1, 3))
+    seen = draw(needles, object_cameras([0.0, 70.0], [20.0] * 2, 32)).alpha
+
+    def off(splats):
+        fine = draw(splats, object_cameras([0.0, 70.0], [20.0] * 2, 256)).alpha
+        return float((torch.nn.functional.avg_pool2d(fine, 8) - seen).abs().mean())
+
+    assert off(as_drawn(needles, 32)) < 0.3 * off(needles)
 
 
 def test_objects_leave_with_a_longest_side_of_one():
