@@ -1,6 +1,5 @@
 """The stages of `image_to_3d` that make splats of pictures: cut out, generate, refine."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from gen3d.errors import BadInput
 from gen3d.pipeline.formats.images import read_image, write_image
-from gen3d.pipeline.objects.views import DISTANCE, FOV, object_cameras
+from gen3d.pipeline.meshing.placement import footprint_of
+from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.picture import CutOut, cut_out, framed
@@ -165,7 +165,7 @@ def as_drawn(splats: Gaussians, size: int) -> Gaussians:
     A rasterizer widens all by about half a pixel, so that a network never sees how thin its splats are; in finer pictures they would be
     needles.
     """
-    pixel = 2 * DISTANCE * math.tan(math.radians(FOV / 2)) / size
+    pixel = footprint_of(object_cameras([0.0], [0.0], size), torch.zeros(3))
     return replace(splats, scales=(splats.scales.square() + RasterSettings().eps2d * pixel**2).sqrt())
 
 
