@@ -3,12 +3,15 @@
 python tests/benchmarks/gvgen_prompts.py SET --field FIELD --attributes ATTRIBUTES --prompts 100
 
 SET is what gen3d data render wrote with --fit box: its training objects are the gallery, its test objects give the captions and, with
-their own pictures, the ceiling. What is made is drawn as the set is.
+their own pictures, the ceiling. What is made is drawn as the set is. With --teleport VOLUMES, which gen3d data volumes wrote, one exact
+step replaces those whose noise drowns all differences of training objects.
 """
 
 import argparse
 import hashlib
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -18,14 +21,42 @@ from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import LONGEST_SIDE, RING, ObjectViews, ring_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.stages.place import normalised
+from gen3d.pipeline.volumes.volume_set import VolumeSet
 from gen3d.priors.perceptual import load_lpips
-from gen3d.priors.samplers.driver import per_sample
+from gen3d.priors.samplers.analytic import Gaussian
+from gen3d.priors.samplers.driver import Noise, Probe, per_sample, sample
+from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.named import SOLVERS, solver_and_grid
+from gen3d.priors.samplers.predictions import Denoiser
+from gen3d.priors.samplers.starts import from_noise
+from gen3d.priors.samplers.teleporting import Statistics, safe_start, teleport
+from gen3d.priors.told import Told
+from gen3d.priors.volume.field import distance_field
 from gen3d.priors.volume.generate import Sampling, generate
 from gen3d.priors.volume.shipped import shipped_model
-from gen3d.priors.volume.volume import visible
+from gen3d.priors.volume.volume import GaussianVolume, visible
 from gen3d.renderers.frames import move_gaussians, rigid
 from gen3d.renderers.rendering import rasterize
+
+RANK = 256  # principal components of the training fields
+
+
+@dataclass(frozen=True, slots=True)
+class Teleported(Sampling):
+    """Sampling that begins where normal data with the statistics of the training fields lead.
+
+    Attributes:
+        fields: their mean and covariance, normalised.
+    """
+
+    fields: Gaussian | None = None
+
+    def run(self, denoiser: Denoiser, noise: torch.Tensor, told: Told | None, source: Noise | None, probes: Sequence[Probe]):
+        """See `Sampling`."""
+        start = safe_start(self.grid, self.fields)
+        x = teleport(from_noise(self.grid, noise), self.grid.coefs[0], self.grid.coefs[start], self.fields)
+        guided = CFG(denoiser, self.guidance)
+        return sample(guided, self.solver, self.grid.since(start), x, told, probes=probes, noise=source).prediction.x0
 
 
 def main():
@@ -37,6 +68,7 @@ def main():
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=["ghvb"])
     parser.add_argument("--steps", type=int, nargs="+", default=[12])
     parser.add_argument("--guidance", type=float, nargs="+", default=[3.0])
+    parser.add_argument("--teleport", default="", metavar="VOLUMES", help="also begin by one exact step")
     parser.add_argument("--seeds", type=int, default=1, help="samples of each prompt, for diversity")
     options = parser.parse_args()
     objects, lpips = ObjectSet(options.set), load_lpips("alex")
@@ -53,8 +85,12 @@ def main():
     print("| chance | " + " | ".join(f"{share:.3f}" for share in chance.values()) + " | |")
     print("| true objects | " + " | ".join(f"{share:.3f} ± {half:.3f}" for share, half in ceiling.values()) + " | |")
     print(f"| training objects, to the nearest other | | | | {sum(copies) / len(copies):.4f} |")
-    for solver, steps, guidance in itertools.product(options.solvers, options.steps, options.guidance):
+    fields = statistics(options.teleport, model.field) if options.teleport else None
+    ways = itertools.product(options.solvers, options.steps, options.guidance, [None, fields] if fields else [None])
+    for solver, steps, guidance, jump in ways:
         sampling = Sampling(steps, *solver_and_grid(solver, steps), guidance)
+        if jump:
+            sampling = Teleported(steps, sampling.solver, sampling.grid, guidance, jump)
         made = [
             [described(drawn(model, record.caption, seed, sampling, size), describe) for seed in range(options.seeds)] for record in asked
         ]
@@ -64,10 +100,20 @@ def main():
             f"{share:.3f} ± {half:.3f} ({100 * way(share, chance[name], ceiling[name][0]):.0f} %)" for name, (share, half) in ours.items()
         ]
         distance = sum(each.distance for each in found) / len(found)
-        print(f"| {solver}, {steps} steps, guidance {guidance:g} | " + " | ".join(cells) + f" | {distance:.4f} |", flush=True)
+        saved = f", teleported past {safe_start(sampling.grid, jump)} of them" if jump else ""
+        print(f"| {solver}, {steps} steps{saved}, guidance {guidance:g} | " + " | ".join(cells) + f" | {distance:.4f} |", flush=True)
         if options.seeds > 1:
             apart = [float((one - other).square().sum()) / RING for views in made for one, other in itertools.combinations(views, 2)]
             print(f"\ndiversity over {options.seeds} seeds: LPIPS {sum(apart) / len(apart):.4f}\n", flush=True)
+
+
+def statistics(folder, network):
+    """Mean and covariance of the normalised fields of the training objects."""
+    volumes, found = VolumeSet(folder).select("train"), Statistics(RANK)
+    for start in range(0, len(volumes), RANK):
+        part = [distance_field(GaussianVolume.of_generated(volumes.read(i))) for i in range(start, min(len(volumes), start + RANK))]
+        found.add(network.statistics.normalise(torch.stack(part)))
+    return found.gaussian()
 
 
 @torch.inference_mode()
