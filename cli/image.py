@@ -32,9 +32,9 @@ def execute(options: SimpleNamespace) -> Report:
     settings = options.settings
     if options.no_mesh:
         settings = replace(settings, mesh=replace(settings.mesh, method="none"))
-    from gen3d.pipeline.stages.image import check_numbers, image_to_3d
+    from gen3d.pipeline.stages.image import check_inputs, image_to_3d
 
-    check_numbers(len(pictures), len(masks), settings)
+    check_inputs(pictures, masks, settings)
     inputs = [file.resolve() for file in (*pictures, *masks)]
     run = Run.create(options.out, "image", settings, inputs=inputs, overwrite=options.overwrite)
     with recording(run, quiet=options.quiet) as progress:

@@ -1,17 +1,19 @@
 """Networks as files: safetensors that say what they are, matrices in 8 bits where small files are wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.files import atomic_path
 
 STEP = ".step"  # what the name of a row's scale ends with
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def write_network(tensors: Mapping[str, Tensor], told: Mapping[str, str], path: str | Path, *, bits: int = 8) -> None:
@@ -58,6 +60,29 @@ def read_network(path: str | Path, known: str, maker: str) -> tuple[dict[str, Te
     except (SafetensorError, OSError) as error:
         raise BadInput(f"{path} cannot be read as weights: {error}; give a file that {maker} wrote") from error
     return {name: restored(stored, name) for name in stored if not name.endswith(STEP)}, told
+
+
+def built(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: str | Path) -> Module:
+    """A network with its tensors, ready to be used. It is made only when they fit: few bytes of settings can ask for all memory.
+
+    Args:
+        make: builds it as the settings in its file say.
+        tensors: its state.
+        path: of the file.
+
+    Raises:
+        BadInput: the settings cannot be, or the tensors are not those of the settings.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = {name: value.shape for name, value in make().state_dict().items()}
+        if other := sorted({*wanted.items()} ^ {(name, value.shape) for name, value in tensors.items()}):
+            raise ValueError(f"{other[0][0]} and {len(other) - 1} more")
+        network = make()
+        network.load_state_dict(tensors)
+    except (UsageError, ValueError, RuntimeError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(f"{path} cannot be read as weights: its settings and its tensors contradict each other ({error})") from error
+    return network.eval()
 
 
 def quantised(value: Tensor) -> tuple[Tensor, Tensor]:

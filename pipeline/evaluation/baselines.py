@@ -23,7 +23,7 @@ from gen3d.pipeline.evaluation.gallery import (
     reduced,
     silhouettes,
 )
-from gen3d.pipeline.evaluation.objects_protocol import Method, ObjectsProtocol, Predicted, Question, chosen, over_white
+from gen3d.pipeline.evaluation.objects_protocol import Ceiling, Method, ObjectsProtocol, Predicted, Question, chosen, over_white
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
@@ -70,6 +70,19 @@ class Entrant:
     """
 
     answer: Method
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """A method that also sees the truth: what others can be measured by, no answer to the question.
+
+    Attributes:
+        answer: answers a question, beside every view of the object.
+        facts: as those of an `Entrant`.
+    """
+
+    answer: Ceiling
     facts: dict[str, Any]
 
 

@@ -7,6 +7,7 @@ from gen3d.pipeline.configuration import did_you_mean
 from gen3d.pipeline.evaluation.baselines import (
     Bench,
     Entrant,
+    Informed,
     build_copy,
     build_mean,
     build_nearest_lpips,
@@ -16,9 +17,8 @@ from gen3d.pipeline.evaluation.baselines import (
     build_white,
 )
 from gen3d.pipeline.evaluation.blending import build_blend
-from gen3d.pipeline.evaluation.ceilings import build_all_views, build_four_views
+from gen3d.pipeline.evaluation.ceilings import build_all_views, build_four_views, build_given_view
 from gen3d.pipeline.evaluation.networks import build_best_of, build_one_step, build_reconstruction, build_sampled
-from gen3d.pipeline.evaluation.objects_protocol import Ceiling
 
 Builder = Callable[[Bench], Entrant]
 BASELINES: dict[str, Builder] = {
@@ -32,8 +32,12 @@ BASELINES: dict[str, Builder] = {
     "blend": build_blend,
 }
 NETWORKS: dict[str, Builder] = {"dsplats-one-step": build_one_step, "dsplats": build_sampled}
-REACHES: dict[str, Callable[[Bench], Ceiling]] = {"dsplats-best-of-4": build_best_of, "dsplats-4-views": build_reconstruction}
-CEILINGS: dict[str, Callable[[Bench], Ceiling]] = {"ceiling-4": build_four_views, "ceiling": build_all_views}
+REACHES: dict[str, Callable[[Bench], Informed]] = {"dsplats-best-of-4": build_best_of, "dsplats-4-views": build_reconstruction}
+CEILINGS: dict[str, Callable[[Bench], Informed]] = {
+    "ceiling-1": build_given_view,
+    "ceiling-4": build_four_views,
+    "ceiling": build_all_views,
+}
 BEST, ALL = "best", "all"
 GROUPS: dict[str, Collection[str]] = {"baselines": BASELINES, "networks": NETWORKS, "reaches": REACHES, "ceilings": CEILINGS}
 
@@ -43,7 +47,7 @@ def every() -> tuple[str, ...]:
     return (*BASELINES, *NETWORKS, *REACHES, *CEILINGS)
 
 
-def informed() -> dict[str, Callable[[Bench], Ceiling]]:
+def informed() -> dict[str, Callable[[Bench], Informed]]:
     """The methods that see more than the question."""
     return {**REACHES, **CEILINGS}
 

@@ -1,21 +1,22 @@
 """Networks as methods: the mean of what a picture can be, one of the objects that it can be, and what more views or the truth add."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gen3d.errors import BadInput
-from gen3d.pipeline.evaluation.baselines import Bench, Entrant
+from gen3d.pipeline.evaluation.baselines import Bench, Entrant, Informed
 from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question, chosen, over_white
 from gen3d.pipeline.objects.views import DISTANCE, FOV, ObjectViews
 from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
-from gen3d.priors.multiview.shipped import shipped_model
+from gen3d.priors.multiview.shipped import network_file, shipped_model
 from gen3d.priors.multiview.views import GivenViews, around
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.named import solver_and_grid
+from gen3d.priors.shipped import file_facts
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
@@ -31,10 +32,18 @@ class NetworkMethod:
     Attributes:
         model: on the device.
         bench: its settings, device and rasterizer.
+        weights: name and digest of the file that the model is from.
     """
 
     model: Model
     bench: Bench
+    weights: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What samples depend on, for reports."""
+        settings = self.bench.settings
+        return {"weights": self.weights, "solver": settings.solver, "steps": settings.steps, "seed": settings.seed}
 
     def mean(self, views: ObjectViews) -> Gaussians:
         """In one step."""
@@ -69,7 +78,7 @@ def build_one_step(bench: Bench) -> Entrant:
     def answer(question: Question) -> Predicted:
         return method.shown(method.mean(question.given), question.targets)
 
-    return Entrant(answer, {"weights": bench.settings.weights or "shipped"})
+    return Entrant(answer, {"weights": method.weights})
 
 
 def build_sampled(bench: Bench) -> Entrant:
@@ -80,10 +89,7 @@ def build_sampled(bench: Bench) -> Entrant:
     def answer(question: Question) -> Predicted:
         return method.shown(method.sample(question.given, settings.seed), question.targets)
 
-    return Entrant(
-        answer,
-        {"weights": settings.weights or "shipped", "solver": settings.solver, "steps": settings.steps, "seed": settings.seed},
-    )
+    return Entrant(answer, method.sampling)
 
 
 @dataclass(frozen=True)
@@ -113,22 +119,23 @@ class BestOf:
         return min(answers, key=lambda answer: float(_error(answer.rgb, asked)))
 
 
-def build_reconstruction(bench: Bench) -> FourViews:
+def build_reconstruction(bench: Bench) -> Informed:
     """See `FourViews`."""
-    return FourViews(_method(bench))
+    method = _method(bench)
+    return Informed(FourViews(method), {"weights": method.weights})
 
 
-def build_best_of(bench: Bench) -> BestOf:
+def build_best_of(bench: Bench) -> Informed:
     """See `BestOf`."""
-    first = bench.settings.seed
-    return BestOf(_method(bench), tuple(range(first, first + TRIES)))
+    method, first = _method(bench), bench.settings.seed
+    return Informed(BestOf(method, tuple(range(first, first + TRIES))), {**method.sampling, "tries": TRIES})
 
 
 def _method(bench: Bench) -> NetworkMethod:
     model = shipped_model(bench.settings.weights)
     if (takes := model.network.settings.size) != bench.protocol.size:
         raise BadInput(f"the network takes pictures of {takes} pixels and is asked for {bench.protocol.size}; say --size {takes}")
-    return NetworkMethod(model.to(bench.device), bench)
+    return NetworkMethod(model.to(bench.device), bench, file_facts(network_file(bench.settings.weights)))
 
 
 def _error(one: Tensor, other: Tensor) -> Tensor:

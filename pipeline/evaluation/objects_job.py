@@ -61,10 +61,12 @@ class Contestant:
 
     def __init__(self, name: str, bench: Bench) -> None:
         self.name, self.scores = name, list[ObjectScores]()
-        self._preparing, self._answering, self.facts = Usage(), Usage(), dict[str, Any]()
+        self._preparing, self._answering = Usage(), Usage()
         with self._preparing.measuring():
             if name in informed():
-                self._ask: Ceiling = informed()[name](bench)
+                seeing = informed()[name](bench)
+                self._ask: Ceiling = seeing.answer
+                self.facts = seeing.facts
             else:
                 entrant = {**BASELINES, **NETWORKS}[name](bench)
                 self._ask, self.facts = lambda question, _: entrant.answer(question), entrant.facts
@@ -108,6 +110,7 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
     bench = Bench(protocol, lambda: pictures("train"), progress, settings, job.device, job.backend)
     networks, notes = lpips_networks(settings, job.device)
     contestants, absent = entered(names, bench)
+    check_opponent(settings.over, [each.name for each in (*results.methods, *contestants)])
     notes += absent
     progress.start("judge", len(test))
     for number, record in enumerate(test.records):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gen3d.errors import UsageError
-from gen3d.ranges import check_choices, check_ranges
+from gen3d.ranges import check_choices, check_ranges, numbers
 
 FITS = ("sphere", "box")
 FRAMES = ("auto", "gltf", "ply", "unity", "zup")
@@ -38,8 +38,7 @@ class RenderSettings:
     def __post_init__(self) -> None:
         check_choices(self, frame=FRAMES, fit=FITS)
         check_ranges(self, size=(16, 1024), views=(8, 1000), seed=(0, 2**63 - 1), quality=(1, 100))
-        ring = self.ring if isinstance(self.ring, tuple | list) else (self.ring,)
-        object.__setattr__(self, "ring", tuple(float(each) for each in ring))  # files hold lists
+        object.__setattr__(self, "ring", numbers("ring", self.ring))
         if len(self.ring) != 2 or not -80 <= self.ring[0] <= self.ring[-1] <= 80:
             told = ", ".join(f"{each:g}" for each in self.ring)
             raise UsageError(f"ring is {told}; give the lowest and the highest elevation, from -80 to 80 degrees")

@@ -89,6 +89,10 @@ class Generate:
         given = GivenViews(pictures, alpha, self._cameras([each - settings.azimuth[0] for each in settings.azimuth]))
         progress.start(self.name, settings.seeds)
         if settings.mode == "one-step" or len(ready) >= VIEWS:
+            if settings.seeds > 1:
+                several = f"{VIEWS} pictures leave nothing to be imagined"
+                why = several if len(ready) >= VIEWS else "one step has one result; --mode sampled has many"
+                self.results.note(f"{settings.seeds} samples were asked for and one was made: {why}")
             samples, answers = [reconstruct(self.model, given)], [[0.0]]
         else:
             samples, answers = self._sampled(given, progress)

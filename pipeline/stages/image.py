@@ -44,19 +44,15 @@ def image_to_3d(
 
     Raises:
         BadInput: a picture cannot be read, or shows no object.
-        UsageError: there are not as many azimuths or masks as pictures, or a file comes twice.
+        UsageError: see `check_inputs`.
         MissingWeights: the network, or the one for masks, is not here.
     """
     settings = settings or ImageSettings()
     progress = progress or Silent()
     pictures, masks = _paths(picture), [] if mask is None else _paths(mask)
-    check_numbers(len(pictures), len(masks), settings)
-    inputs = [*pictures, *masks]
-    for file in inputs:
-        if inputs.count(file) > 1:
-            raise UsageError(f"{file} is given twice; every picture and every mask is a file of its own")
+    check_inputs(pictures, masks, settings)
     if run is None:
-        with Run.create(None, "image", settings, inputs=inputs) as created:
+        with Run.create(None, "image", settings, inputs=[*pictures, *masks]) as created:
             return image_to_3d(picture, settings, created, progress, mask=mask)
     device = choose_device(settings.device, settings.backend, progress.note)
     run.record(device=device)
@@ -69,14 +65,15 @@ def image_to_3d(
         run.use_weights(file_facts(network_file(settings.weights)))
         model = shipped_model(settings.weights)
         size, generate = model.network.settings.size, Generate(run, settings, model, device)
+    machine = Machine(device, 1, settings.backend)
     stages: list[Stage[ImageState]] = [
         Prepare(run, pictures, masks, size),
         generate,
         Refine(run, settings, device),
         Place(settings.azimuth[0]),
-        ShowSplats(run, settings.backend),
+        ShowSplats(run, machine),
         Export(run),
-        MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
+        MakeMesh(run, settings.mesh, machine),
     ]
     state = run_chain(stages, ImageState(), run, progress)
     return Asset(state.fitted, provenance={"verb": "image", "run": str(run.folder), "seed": settings.seed})
@@ -94,17 +91,21 @@ def resume_image(run: Run, progress: Progress) -> Asset:
     return image_to_3d(inputs[:count], settings, run, progress, mask=inputs[count:] or None)
 
 
-def check_numbers(pictures: int, masks: int, settings: ImageSettings) -> None:
-    """Make sure that every picture has an azimuth, and a mask if any has.
+def check_inputs(pictures: Sequence[Path], masks: Sequence[Path], settings: ImageSettings) -> None:
+    """Make sure that every picture has an azimuth, and a mask if any has, and that all are files of their own.
 
     Raises:
-        UsageError: one has not.
+        UsageError: they are not.
     """
-    if pictures != len(settings.azimuth):
+    if len(pictures) != len(settings.azimuth):
         told = ",".join(f"{each:g}" for each in settings.azimuth)
-        raise UsageError(f"there are {pictures} pictures and the azimuths {told}; give one for each, such as --azimuth 0,90")
-    if masks not in (0, pictures):
-        raise UsageError(f"there are {masks} masks for {pictures} pictures; give one for each, in the same order")
+        raise UsageError(f"there are {len(pictures)} pictures and the azimuths {told}; give one for each, such as --azimuth 0,90")
+    if len(masks) not in (0, len(pictures)):
+        raise UsageError(f"there are {len(masks)} masks for {len(pictures)} pictures; give one for each, in the same order")
+    inputs = [*pictures, *masks]
+    for file in inputs:
+        if inputs.count(file) > 1:
+            raise UsageError(f"{file} is given twice; every picture and every mask is a file of its own")
 
 
 def _paths(files: str | Path | Sequence[str | Path]) -> list[Path]:

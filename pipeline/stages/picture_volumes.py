@@ -36,7 +36,8 @@ def picture_volumes(run: Run, settings: ImageSettings, model: TextModel, device:
     def judge(state: ImageState, splats: Gaussians) -> float:
         picture = state.ready[0].picture
         front = object_cameras([0.0], [settings.elevation], picture.shape[-1])
-        return float((to_pictures(draw(splats, front, backend=settings.backend))[0].clamp(-1, 1) - picture).square().mean())
+        shown = to_pictures(draw(splats, front, backend=settings.backend))[0].cpu()
+        return float((shown.clamp(-1, 1) - picture).square().mean())
 
     return SampleVolumes(run, settings, model, told, judge, device, scale=LONGEST_SIDE / FILLED)  # as large as in pictures
 

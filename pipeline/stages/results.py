@@ -24,7 +24,7 @@ from gen3d.priors.zoo import WEIGHTS
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.rendering import RasterSettings, Rendering, rasterize
 
-SECONDS, FRAMES_PER_SECOND = 4, 24
+FRAMES, FRAMES_PER_SECOND = 96, 24
 SHEET_PHOTOS = 6
 LONGEST_SIDE = 768  # pixels, of the video
 LPIPS = f"lpips-{LPIPS_NET}"
@@ -98,7 +98,7 @@ class Preview:
         gaussians = state.fitted.to(self.machine.accelerator)
         draw = partial(rasterize, gaussians, background=behind, settings=self.raster, backend=self.machine.backend)
         write_image(self.results.previews / "contact_sheet.png", comparison_sheet(draw, views, behind))
-        path = around_scene(stacked_cameras(state.scene.train), SECONDS * FRAMES_PER_SECOND)
+        path = around_scene(stacked_cameras(state.scene.train), FRAMES)
         write_video(self.results.previews / "turntable.mp4", flight(draw, path, progress), fps=FRAMES_PER_SECOND)
         return state
 

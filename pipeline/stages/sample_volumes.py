@@ -63,7 +63,7 @@ class SampleVolumes:
         for number in range(settings.seeds):
             splats, doubt = self._sample(told, settings.seed + number)
             if splats.count:
-                samples.append(splats)
+                samples.append(splats.to("cpu"))
                 doubts.append(doubt)
                 faults.append(self.judge(state, splats) if self.judge is not None and settings.seeds > 1 else 0.0)
             progress.advance(number + 1)
@@ -80,7 +80,7 @@ class SampleVolumes:
         sampling = sampling_of(settings)
         noise, size = per_sample([seed], device=self.device), model.field.settings.size
         field = sample_field(model.field, told, noise((1, 1, size, size, size)), sampling, noise)
-        splats = visible(attributes_of(model.attributes, field, told, noise, sampling).gaussians().unbatched()).to("cpu")
+        splats = visible(attributes_of(model.attributes, field, told, noise, sampling).gaussians().unbatched())
         splats = move_gaussians(splats, rigid(torch.eye(3), scale=self.scale))
         if settings.seeds == 1:
             return splats, 0.0

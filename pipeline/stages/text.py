@@ -71,7 +71,7 @@ class Interpolate:
             share = frame / (settings.frames - 1)
             splats = known[share] if share in known else at(share)
             splats = placed(splats, torch.lerp(first, last, share), (1 - share) * side + share * other)
-            yield to_uint8(draw(splats, camera, backend=settings.backend).rgb[0].clamp(0, 1))
+            yield to_uint8(draw(splats.to(self.model.field.mean.device), camera, backend=settings.backend).rgb[0].clamp(0, 1))
             progress.advance(frame + 1)
         progress.finish()
 
@@ -113,13 +113,14 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     if model.encoder.cuts(settings.prompt):
         run.note("the prompt is longer than the text encoder reads; its last words count for nothing")
     judge = judge_of(model, told, settings, run) if settings.seeds > 1 else None
+    machine = Machine(device, 1, settings.backend)
     stages: Sequence[Stage[ImageState]] = [
         SampleVolumes(run, settings, model, lambda state: told, judge, device),
         Place(0.0),
-        ShowSplats(run, settings.backend),
+        ShowSplats(run, machine),
         Interpolate(run, settings, model),
         Export(run),
-        MakeMesh(run, settings.mesh, Machine(device, 1, settings.backend)),
+        MakeMesh(run, settings.mesh, machine),
     ]
     state = run_chain(stages, ImageState(), run, progress)
     return Asset(state.fitted, provenance={"verb": "text", "prompt": settings.prompt, "run": str(run.folder), "seed": settings.seed})

@@ -76,6 +76,13 @@ class PriorTraining(pl.LightningModule):
         super().optimizer_step(*arguments, **options)
         self.average.update(self.network)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with a whole step: the checkpoint can have been written amid one, or with other batches in a step."""
+        done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            counts.update(dict.fromkeys(counts, done))
+
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: int | float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:

@@ -20,6 +20,7 @@ from gen3d.ranges import UNLIMITED, check_choices, check_ranges
 from gen3d.renderers.native.threads import kernel_threads
 
 LAST = "last.ckpt"
+REQUEUED = "hpc_ckpt_*.ckpt"  # what Lightning writes when SLURM says that a job's time is over
 STRATEGIES = ("auto", "ddp", "fsdp")
 
 
@@ -33,7 +34,7 @@ class TrainingJob:
         clip: norm of gradients.
         check: steps between measurements.
         every: minutes between checkpoints.
-        accelerator: cpu, cuda or auto.
+        accelerator: cpu, cuda or auto, which is cuda where there is one.
         devices: processes on this machine.
         nodes: machines.
         strategy: Lightning's: auto, ddp, fsdp.
@@ -58,11 +59,19 @@ class TrainingJob:
         check_ranges(self, devices=(1, UNLIMITED), nodes=(1, UNLIMITED), accumulate=(1, UNLIMITED), every=(0.01, UNLIMITED))
         if self.accelerator == "cuda" and not torch.cuda.is_available():
             raise UsageError("the accelerator is cuda and torch finds none here; choose --accelerator cpu, or see gen3d doctor")
+        if self.accelerator == "auto":  # Lightning's own choice can be Apple's, which has no float64
+            object.__setattr__(self, "accelerator", "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def strategy_of(name: str) -> str | Strategy:
     """Lightning's strategy; fsdp cuts whole networks into one piece for each process, the average and what it follows alike."""
     return FSDPStrategy(auto_wrap_policy={MultiviewNetwork, VolumeNetwork}, state_dict_type="full") if name == "fsdp" else name
+
+
+def newest(out: Path) -> Path | None:
+    """The checkpoint that a training goes on from; None where there is none."""
+    found = [path for path in (out / LAST, *out.glob(REQUEUED)) if path.exists()]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 class Saver(ModelCheckpoint):
@@ -116,11 +125,14 @@ def run(
             use_distributed_sampler=False,
         )
         try:
-            trainer.fit(module, data, ckpt_path=final if final.exists() else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=newest(job.out), weights_only=True)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise Interrupted(
                 f"the training was interrupted at step {trainer.global_step} of {job.steps}; the same command goes on from {final}"
             ) from error
         trainer.save_checkpoint(final)
+        if trainer.is_global_zero:
+            for file in job.out.glob(REQUEUED):
+                file.unlink()
         trainer.validate(module, data, verbose=False)
         return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("check/")}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from gen3d.errors import UsageError
 from gen3d.priors.multiview.settings import MultiviewSettings
-from gen3d.ranges import check_choices, check_ranges
+from gen3d.ranges import check_choices, check_ranges, numbers
 
 LOSSES = ("log", "square")
 OPTIMIZERS = ("adamw", "muon")
@@ -42,7 +42,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_choices(self, optimizer=OPTIMIZERS)
         check_ranges(self, steps=(1, 10**8), rate=(0, 1), decay=(0, 1), clip=(0, 1e9), average=(0, 1), balance=(0, 1))
-        check_ranges(self, holdout=(1, 10**6), check=(1, 10**8))
+        check_ranges(self, holdout=(1, 10**6), check=(1, 10**8), seed=(0, 2**32 - 1))
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,12 @@ class DsplatsSettings(TrainingSettings):
         shares = dict.fromkeys(("joint", "warmup", "perceptual_below", "untold", "adopted"), (0.0, 1.0))
         check_ranges(self, objects=(1, 10**4), joint_objects=(1, 10**4), views=(1, 16), targets=(1, 64), **shares)
         check_ranges(self, floor=(0, 1), alpha=(0, 100), depth=(0, 100), perceptual=(0, 100), latent=(0, 100))
-        object.__setattr__(self, "given", tuple(float(each) for each in self.given))  # files hold lists
+        object.__setattr__(self, "given", numbers("given", self.given))
         if len(self.given) != self.views + 1 or min(self.given) < 0 or not sum(self.given):
             told = ", ".join(f"{each:g}" for each in self.given)
             raise UsageError(f"given is {told}; give {self.views + 1} chances, for none to all of the {self.views} views")
+        if self.loss == "log" and not self.floor:
+            raise UsageError("floor is 0 and the logarithm of an error of 0 is no number; give some, such as 0.002")
         if not self.pretrained and (self.network.latents or self.latent):
             raise UsageError("latents are those of a pretrained autoencoder; say whose with --pretrained")
         if self.optimizer == "muon" and self.adopted != 1:

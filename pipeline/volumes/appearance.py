@@ -16,4 +16,4 @@ PIXELS = 64
 def appearance(splats: Gaussians, lpips: Lpips, backend: str = "auto") -> Float[Tensor, " d"]:
     """The description of one object that fills the grid of volumes, from eight sides over white."""
     seen = draw(splats, ring_cameras(PIXELS, distance=AWAY), backend=backend)
-    return described(lpips, seen.rgb.clamp(0, 1))
+    return described(lpips, seen.rgb.clamp(0, 1).cpu())

@@ -61,13 +61,12 @@ def to_gaussians(raw: Raw, cells: Cells, head: Head) -> Gaussians:
 
 
 def layers(raw: Raw, cells: Cells) -> Parts:
-    """Splats in layers behind each other on the ray through a cell, from where it enters the object's sphere to where it leaves it.
+    """Splats in layers behind each other on the ray through a cell, around the place of it that is closest to the origin.
 
-    A layer may move half the sphere along the ray and a few cells aside. The front and the back of convex things are on the same rays;
-    what one view does not show can still be said.
+    They begin evenly spread over the diameter of the object's sphere; each may move all along it, and a few cells aside. The front and the
+    back of convex things are on the same rays; what one view does not show can still be said.
     """
-    k = raw.shape[2]
-    middle = -(cells.origins * cells.directions).sum(-1)  # along the ray, closest to the origin
+    k, middle = raw.shape[2], _middle(cells)
     quantiles = torch.linspace(-1, 1, k + 2).to(raw)[1:-1]
     along = RADIUS * torch.tanh(torch.atanh(quantiles) + raw[..., 0])
     sideways = SIDEWAYS * torch.tanh(raw[..., 1:3] / 4)
@@ -87,10 +86,11 @@ def lgm(raw: Raw, cells: Cells) -> Parts:
 
 
 def splatter(raw: Raw, cells: Cells) -> Parts:
-    """Splatter Image: depth along the ray and a small free offset in x and y; colours of degree 0."""
+    """Splatter Image: depth along the ray and a small free offset across it; colours of degree 0."""
     depth = _middle(cells)[..., None] + RADIUS * (2 * torch.sigmoid(raw[..., 0]) - 1)
     means = cells.origins[:, :, None] + depth[..., None] * cells.directions[:, :, None]
-    means = means + 0.1 * RADIUS * functional.pad(raw[..., 1:3], (0, 1))
+    right, up = _across(cells.directions)
+    means = means + 0.1 * RADIUS * (raw[..., 1:2] * right[:, :, None] + raw[..., 2:3] * up[:, :, None])
     scales = 2 * RADIUS * torch.exp((math.log(0.02) + 0.003 * raw[..., 3:6]).clamp(max=-1.0))
     return means, scales, _rotation(raw), torch.sigmoid(raw[..., 10] - 2), torch.sigmoid(raw[..., 11:14])
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gen3d.ranges import check_choices, check_ranges
+from gen3d.errors import UsageError
+from gen3d.ranges import check_choices, check_ranges, widths
 
 LATENT = 8  # pixels along a latent of Stable Diffusion
 WIDEST = 8192  # channels
@@ -15,7 +16,7 @@ class MultiviewSettings:
 
     Attributes:
         size: width and height of the views in pixels.
-        patch: pixels along a cell, the finest grid of the U-Net; splats are anchored at cells.
+        patch: pixels along a cell, the finest grid of the U-Net.
         channels: of the levels of the U-Net, each half as wide as the one before.
         attention: levels, counted from the coarsest, whose blocks have attention over all views.
         depth: residual blocks of a level.
@@ -44,7 +45,7 @@ class MultiviewSettings:
     layers: int = 8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists
+        object.__setattr__(self, "channels", widths(self.channels, WIDEST))
         check_choices(self, head=HEADS)
         check_ranges(
             self,
@@ -58,19 +59,17 @@ class MultiviewSettings:
             upsamplings=(0, 4),
         )
         if self.latents and self.patch != LATENT:
-            raise ValueError(f"the patch is {self.patch}; a latent stands for {LATENT} pixels, so choose {LATENT}")
+            raise UsageError(f"the patch is {self.patch}; a latent stands for {LATENT} pixels, so choose {LATENT}")
         if self.patch % 2**self.upsamplings:
-            raise ValueError(f"cells of {self.patch} pixels cannot be halved {self.upsamplings} times; lower upsamplings")
-        if not self.channels or not all(1 <= width <= WIDEST for width in self.channels):
-            raise ValueError(f"the channels are {self.channels}; give one width for each level, from 1 to {WIDEST}")
+            raise UsageError(f"cells of {self.patch} pixels cannot be halved {self.upsamplings} times; lower upsamplings")
         grid = self.size / self.patch / 2 ** (len(self.channels) - 1)
         if grid != int(grid) or any(width % self.groups or width % self.heads for width in self.channels):
-            raise ValueError(
+            raise UsageError(
                 f"views of {self.size} pixels in cells of {self.patch} do not halve {len(self.channels) - 1} times, "
                 f"or {self.groups} groups or {self.heads} heads do not divide the channels {self.channels}; choose multiples"
             )
         if not 0 <= self.attention <= len(self.channels):
-            raise ValueError(f"attention is {self.attention}; there are {len(self.channels)} levels")
+            raise UsageError(f"attention is {self.attention}; there are {len(self.channels)} levels")
 
     @property
     def cell(self) -> int:

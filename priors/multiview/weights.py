@@ -4,10 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from gen3d.errors import BadInput
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.settings import MultiviewSettings
-from gen3d.priors.network_files import read_network, write_network
+from gen3d.priors.network_files import built, read_network, write_network
 
 FORMAT = "gen3d-multiview-1"
 MAKER = "gen3d train dsplats"
@@ -26,9 +25,8 @@ def load_network(path: str | Path) -> MultiviewNetwork:
         BadInput: it is no such file, or its tensors are not those of its settings.
     """
     tensors, told = read_network(path, FORMAT, MAKER)
-    try:
-        network = MultiviewNetwork(MultiviewSettings(**json.loads(told["settings"])), json.loads(told.get("unet", "null")))
-        network.load_state_dict(tensors)
-    except (ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise BadInput(f"{path} cannot be read as weights: its settings and its tensors contradict each other ({error})") from error
-    return network.eval()
+
+    def make() -> MultiviewNetwork:
+        return MultiviewNetwork(MultiviewSettings(**json.loads(told["settings"])), json.loads(told.get("unet", "null")))
+
+    return built(make, tensors, path)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gen3d.ranges import check_ranges
+from gen3d.errors import UsageError
+from gen3d.ranges import check_ranges, widths
 
 WIDEST = 4096  # channels
 
@@ -35,19 +36,17 @@ class VolumeNetworkSettings:
     encoder: str = "minilm"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))  # files hold lists
+        object.__setattr__(self, "channels", widths(self.channels, WIDEST))
         check_ranges(self, size=(4, 64), patch=(1, 4), depth=(1, 4), head=(1, 256), groups=(1, 64), text=(1, 8192))
-        if not self.channels or not all(1 <= width <= WIDEST for width in self.channels):
-            raise ValueError(f"the channels are {self.channels}; give one width for each level, from 1 to {WIDEST}")
         grid = self.size / self.patch / 2 ** (len(self.channels) - 1)
         if grid != int(grid) or any(width % self.groups for width in self.channels):
-            raise ValueError(
+            raise UsageError(
                 f"volumes of {self.size} nodes in cells of {self.patch} do not halve {len(self.channels) - 1} times, "
                 f"or {self.groups} groups do not divide the channels {self.channels}; choose multiples"
             )
         attended = self.channels[max(0, len(self.channels) - self.attention) :]
         if not 0 <= self.attention <= len(self.channels) or any(width % self.head for width in attended):
-            raise ValueError(
+            raise UsageError(
                 f"attention is {self.attention} and heads have {self.head} channels; the levels have {self.channels}, which heads must "
                 "divide"
             )

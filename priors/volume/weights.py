@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from gen3d.errors import BadInput
-from gen3d.priors.network_files import read_network, write_network
+from gen3d.priors.network_files import built, read_network, write_network
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
 
@@ -27,9 +26,8 @@ def load_network(path: str | Path) -> VolumeNetwork:
         BadInput: it is no such file, or its tensors are not those of its settings.
     """
     tensors, told = read_network(path, FORMAT, MAKER)
-    try:
-        network = VolumeNetwork(VolumeNetworkSettings(**json.loads(told["settings"])), **json.loads(told["shape"]))
-        network.load_state_dict(tensors)
-    except (ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise BadInput(f"{path} cannot be read as weights: its settings and its tensors contradict each other ({error})") from error
-    return network.eval()
+
+    def make() -> VolumeNetwork:
+        return VolumeNetwork(VolumeNetworkSettings(**json.loads(told["settings"])), **json.loads(told["shape"]))
+
+    return built(make, tensors, path)

@@ -1,6 +1,7 @@
 """Limits of settings, checked where they are made."""
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from gen3d.errors import UsageError
@@ -19,6 +20,30 @@ def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
         if not low <= value <= high:
             rule = f"be at least {low:g}" if high == UNLIMITED else f"lie between {low:g} and {high:g}"
             raise UsageError(f"the setting {name} is {value:g}; it must {rule}")
+
+
+def numbers(name: str, value: float | Sequence[float]) -> tuple[float, ...]:
+    """The numbers of a field, of which files hold lists, or just one.
+
+    Raises:
+        UsageError: some are none, or not finite.
+    """
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in given):
+        raise UsageError(f"the setting {name} is {value!r}; it must be numbers")
+    return tuple(float(each) for each in given)
+
+
+def widths(channels: int | Sequence[int], widest: int) -> tuple[int, ...]:
+    """The channels of a network's levels, of which files hold lists, or just one.
+
+    Raises:
+        UsageError: there are none, or one cannot be.
+    """
+    given = tuple(channels) if isinstance(channels, Sequence) and not isinstance(channels, str) else (channels,)
+    if not given or not all(type(each) is int and 1 <= each <= widest for each in given):
+        raise UsageError(f"the channels are {channels!r}; give one width for each level, from 1 to {widest}")
+    return given  # type: ignore[return-value]  # all are of type int
 
 
 def check_choices(settings: Any, **choices: Collection[str]) -> None:

@@ -44,7 +44,11 @@ def test_samples_follow_their_seed(bench, blob, protocol):
     other = build_sampled(replace(bench, settings=replace(bench.settings, seed=1))).answer(question).rgb
     assert torch.equal(build_sampled(bench).answer(question).rgb, first)
     assert not torch.equal(first, other)
-    assert build_sampled(bench).facts == {"weights": bench.settings.weights, "solver": "ghvb", "steps": 2, "seed": 0}
+    facts = build_sampled(bench).facts
+    assert (facts["weights"]["name"], len(facts["weights"]["sha256"])) == ("w.safetensors", 64)
+    assert {name: facts[name] for name in ("solver", "steps", "seed")} == {"solver": "ghvb", "steps": 2, "seed": 0}
+    assert build_best_of(bench).facts == {**facts, "tries": 4}
+    assert build_reconstruction(bench).facts == build_one_step(bench).facts == {"weights": facts["weights"]}
 
 
 def test_the_best_sample_is_no_worse_than_any(bench, blob, protocol):
@@ -54,7 +58,7 @@ def test_the_best_sample_is_no_worse_than_any(bench, blob, protocol):
     def error(answer):
         return float((answer.rgb.clamp(0, 1) - truth).square().mean())
 
-    best = build_best_of(bench)
+    best = build_best_of(bench).answer
     found = error(best(question, views))
     alone = [error(BestOf(best.method, (seed,))(question, views)) for seed in best.seeds]
     assert found == pytest.approx(min(alone))
@@ -64,11 +68,11 @@ def test_the_best_sample_is_no_worse_than_any(bench, blob, protocol):
 def test_four_views_are_shown_to_the_reconstruction(bench, blob, protocol):
     views = blob()
     question = question_of(views, protocol)
-    first = build_reconstruction(bench)(question, views).rgb
+    first = build_reconstruction(bench).answer(question, views).rgb
     for number, seen in ((4, True), (3, False)):
         rgb = views.rgb.clone()
         rgb[number] /= 2
-        again = build_reconstruction(bench)(question, replace(views, rgb=rgb)).rgb
+        again = build_reconstruction(bench).answer(question, replace(views, rgb=rgb)).rgb
         assert torch.equal(again, first) is not seen
 
 

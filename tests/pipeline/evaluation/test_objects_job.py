@@ -5,7 +5,7 @@ import torch
 
 from gen3d.errors import Gen3DError, MissingWeights, UsageError
 from gen3d.pipeline.evaluation import objects_job
-from gen3d.pipeline.evaluation.baselines import Entrant
+from gen3d.pipeline.evaluation.baselines import Entrant, Informed
 from gen3d.pipeline.evaluation.measuring import Usage
 from gen3d.pipeline.evaluation.methods import BASELINES, CEILINGS, NETWORKS, REACHES, named
 from gen3d.pipeline.evaluation.objects_job import ObjectsJob, check, evaluate_objects, limited, lpips_networks
@@ -72,20 +72,35 @@ def test_a_network_answers_beside_them(judge, monkeypatch):
 
 def test_ceilings_alone_see_the_truth(judge, monkeypatch):
     def build(bench):
-        return lambda question, truth: Predicted(truth.over(torch.ones(3))[1:], truth.alpha[1:])
+        return Informed(lambda question, truth: Predicted(truth.over(torch.ones(3))[1:], truth.alpha[1:]), {"sees": "all"})
 
     monkeypatch.setitem(CEILINGS, "ceiling", build)
     found = judge("ceiling")
     assert found.methods[0].objects[0].figures["psnr"] == (40.0,) * 9
+    assert found.methods[0].facts == {"sees": "all"}
 
 
-@pytest.mark.parametrize("name", CEILINGS)
-def test_fitted_splats_come_near(judge, name, monkeypatch):
+def test_margins_over_a_method_that_was_left_out_are_refused_before_anything_is_judged(judge, monkeypatch):
+    def build(bench):
+        raise MissingWeights("no weights")
+
+    def never(*_):
+        raise AssertionError("an object was judged")
+
+    monkeypatch.setitem(NETWORKS, "absent", build)
+    monkeypatch.setattr(objects_job, "score", never)
+    with pytest.raises(UsageError, match="over is 'absent', which is not evaluated here; choose best or one of white"):
+        judge("white,absent", over="absent")
+
+
+def test_fitted_splats_come_near(judge, monkeypatch):
     monkeypatch.setattr("gen3d.pipeline.evaluation.ceilings.INITIAL", 500)
     monkeypatch.setattr("gen3d.pipeline.evaluation.ceilings.CAP", 600)
-    found = judge(f"white,{name}", size=32, limit=1)
-    white, ceiling = ({scores.id: scores.mean("psnr") for scores in each.objects} for each in found.methods)
-    assert all(ceiling[each] > white[each] + 8 for each in white), (ceiling, white)
+    found = judge("white,ceilings", size=32, limit=1)
+    assert [each.name for each in found.methods] == ["white", *CEILINGS]
+    white, one, four, every = ({scores.id: scores.mean("psnr") for scores in each.objects} for each in found.methods)
+    assert all(four[each] > white[each] + 8 and every[each] > white[each] + 8 for each in white), (white, four, every)
+    assert all(white[each] < one[each] < every[each] for each in white), (white, one, every)
 
 
 def test_answers_that_cannot_be_scored():

@@ -8,7 +8,7 @@ import torch
 from scenes import save_pipeline
 
 from gen3d.errors import BadInput, MissingWeights, UsageError
-from gen3d.pipeline.formats.images import write_image
+from gen3d.pipeline.formats.images import read_image, write_image
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Silent
@@ -61,7 +61,7 @@ def made(picture, settings, out, **more):
 def test_a_picture_becomes_splats_and_previews(picture, weights, tmp_path):
     asset, run = made(picture, ImageSettings(refine=0, weights=weights, steps=2, mesh=NONE), tmp_path / "run")
     assert asset.gaussians.count == 4 * 64 * 2
-    assert {path.name for path in run.previews.iterdir()} == {"mask.png", "contact_sheet.png"}
+    assert {path.name for path in run.previews.iterdir()} == {"mask.png", "contact_sheet.png", "turntable.mp4"}
     assert (run.exports / "model.ply").stat().st_size > 1000
     assert run.manifest.status == "done"
     metrics = json.loads((run.folder / "metrics.json").read_text())
@@ -77,22 +77,45 @@ def test_seeds_are_reproducible_and_differ(picture, weights, tmp_path):
     assert not torch.equal(means(1, "c"), means(2, "d"))
 
 
-def test_the_best_of_some_samples_comes_first(picture, weights, tmp_path):
-    several, run = made(picture, ImageSettings(refine=0, weights=weights, steps=2, seeds=3, mesh=NONE), tmp_path / "run")
-    alone = [
-        made(picture, ImageSettings(refine=0, weights=weights, steps=2, seed=seed, mesh=NONE), tmp_path / str(seed))[0].gaussians.means
-        for seed in range(3)
-    ]
-    assert sum(torch.allclose(several.gaussians.means, means, atol=1e-5) for means in alone) == 1
-    from gen3d.pipeline.formats.images import read_image
-
-    assert read_image(run.previews / "contact_sheet.png")[0].shape[:2] == (3 * 256, 6 * 256)
+def test_the_best_of_some_samples_comes_first(picture, weights, tmp_path, monkeypatch):
+    settings = ImageSettings(refine=0, weights=weights, steps=2, mesh=NONE)
+    alone, likeness = [], []
+    for seed in range(3):
+        asset, run = made(picture, replace(settings, seed=seed), tmp_path / str(seed))
+        alone.append(asset.gaussians.means)
+        likeness.append(json.loads((run.folder / "metrics.json").read_text())["input_psnr"])
+    unlike = [sum(other > mine for other in likeness) for mine in likeness]  # places by the picture
+    for first in range(3):
+        doubts = [2.0 if number == first else 10.0 + place for number, place in enumerate(unlike)]
+        asked = iter(doubts)
+        monkeypatch.setattr("gen3d.pipeline.stages.generate.renoise_score", lambda *_, asked=asked, **__: torch.tensor([next(asked)]))
+        several, run = made(picture, replace(settings, seeds=3), tmp_path / f"run-{first}")
+        doubted = [sum(other < mine for other in doubts) for mine in doubts]
+        best = min(range(3), key=lambda number, doubted=doubted: (doubted[number] + unlike[number], number))
+        assert torch.allclose(several.gaussians.means, alone[best], atol=1e-5)
+        assert read_image(run.previews / "contact_sheet.png")[0].shape[:2] == (3 * 256, 6 * 256)
 
 
 def test_one_step_has_no_chance(picture, weights, tmp_path):
-    settings = ImageSettings(refine=0, weights=weights, mode="one-step", mesh=NONE)
-    first, _ = made(picture, settings, tmp_path / "a")
+    settings = ImageSettings(refine=0, weights=weights, mode="one-step", seeds=4, mesh=NONE)
+    first, run = made(picture, settings, tmp_path / "a")
     assert first.gaussians.count == 64 * 2
+    assert run.manifest.notes == ("4 samples were asked for and one was made: one step has one result; --mode sampled has many",)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"azimuth": (float("nan"),)}, "the setting azimuth is .*; it must be numbers"),
+        ({"azimuth": "0, 90"}, "the setting azimuth is '0, 90'; it must be numbers"),
+        ({"field": "f.safetensors"}, "the route views has no use for field; leave it out, or choose the other --route"),
+        ({"route": "volumes", "field": "f", "attributes": "a", "weights": "w"}, "the route volumes has no use for weights"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(change, words):
+    with pytest.raises(UsageError, match=words):
+        ImageSettings(**change)
+    assert ImageSettings(azimuth=90).azimuth == (90.0,)
 
 
 def test_a_mask_may_be_given(picture, weights, tmp_path):

@@ -71,6 +71,7 @@ def test_a_sentence_becomes_splats_and_previews(settings, tmp_path):
     assert asset.provenance["prompt"] == "a red barrel"
     assert (run.exports / "model.ply").stat().st_size > 500
     assert read_image(run.previews / "contact_sheet.png")[0].shape[:2] == (256, 4 * 256)
+    assert (run.previews / "turntable.mp4").stat().st_size > 1000
     extent = asset.gaussians.means.amax(0) - asset.gaussians.means.amin(0)
     assert 0.5 < float(extent.max()) < 1.1
 

@@ -23,13 +23,14 @@ from gen3d.priors.multiview.denoiser import PATH
 from gen3d.priors.multiview.network import MultiviewNetwork
 
 
-def trained(pictures, settings, out, **changes):
+def trained(pictures, settings, out, callbacks=(), **changes):
     pl.seed_everything(0, verbose=False)
     module = DsplatsTraining(settings)
     run(
         module,
         pictures.training(settings, changes.get("accumulate", 1)),
         TrainingJob(out, settings.steps, check=settings.check, accelerator="cpu", precision="32-true", **changes),
+        callbacks,
     )
     return module
 
@@ -142,14 +143,24 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(pictures, tiny, tmp_path, cut, a
 
 
 class Stop(pl.Callback):
-    """Ctrl-C after some steps."""
+    """Ctrl-C after some batches."""
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, batches):
+        self.left = batches
 
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
+    def on_train_batch_end(self, *_):
+        self.left -= 1
+        if not self.left:
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("batches", [3, 4, 5])
+def test_a_run_that_was_cut_amid_a_step_takes_the_whole_step(pictures, tiny, tmp_path, batches):
+    settings = replace(tiny, rate=0.05, check=100)
+    whole = trained(pictures, settings, tmp_path / "whole", accumulate=2)
+    with pytest.raises(Interrupted):
+        trained(pictures, settings, tmp_path / "cut", [Stop(batches)], accumulate=2)
+    assert torch.allclose(weights(trained(pictures, settings, tmp_path / "cut", accumulate=2)), weights(whole), atol=1e-6)
 
 
 def test_ctrl_c_leaves_a_checkpoint(pictures, tiny, tmp_path):

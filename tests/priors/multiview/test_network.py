@@ -7,6 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from scenes import TINY, ring, some_views
 
+from gen3d.errors import UsageError
 from gen3d.priors.multiview.attention import MultiviewProcessor
 from gen3d.priors.multiview.denoiser import SplatDenoiser
 from gen3d.priors.multiview.network import MultiviewNetwork
@@ -145,7 +146,11 @@ def test_splats_learn_what_they_are_shown():
 
 
 def test_settings_that_do_not_fit_are_told():
-    with pytest.raises(ValueError, match="do not halve 2 times"):
+    with pytest.raises(UsageError, match="do not halve 2 times"):
         MultiviewSettings(size=20)
-    with pytest.raises(ValueError, match="groups or 4 heads do not divide"):
+    with pytest.raises(UsageError, match="groups or 4 heads do not divide"):
         MultiviewSettings(channels=(30, 60, 120))
+    for channels in ((), (64, 0), (1e3,), "wide"):
+        with pytest.raises(UsageError, match="give one width for each level, from 1 to 8192"):
+            MultiviewSettings(channels=channels)
+    assert MultiviewSettings(channels=64).channels == (64,)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scenes import ring, save_pipeline, some_views
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.priors.multiview.denoiser import SplatDenoiser
 from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import from_pretrained, with_parts
@@ -138,5 +138,5 @@ def test_other_folders_are_refused(tmp_path, pipeline):
     (tmp_path / "vae").symlink_to(pipeline / "vae")
     with pytest.raises(BadInput, match="takes 9 channels"):
         from_pretrained(tmp_path, SETTINGS)
-    with pytest.raises(ValueError, match="a latent stands for 8 pixels"):
+    with pytest.raises(UsageError, match="a latent stands for 8 pixels"):
         MultiviewSettings(latents=True)

@@ -1,6 +1,7 @@
 """Networks as files."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -33,6 +34,20 @@ def test_a_network_comes_back(network, tmp_path, bits, error):
     assert (tmp_path / "net.safetensors").stat().st_size < count * bits / 8 * 1.2 + 40_000
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"size": 16, "unknown": 3}, {"size": 5000}, {"head": "x"}, [], {"size": 64, "channels": [8192, 8192], "depth": 4, "groups": 64}],
+    ids=["unknown", "size", "head", "list", "huge"],
+)
+def test_settings_of_a_file_that_cannot_be_are_told_before_anything_is_made_of_them(settings, tmp_path):
+    told = {"format": "gen3d-multiview-1", "settings": json.dumps(settings)}
+    save_file({"a": torch.zeros(1)}, tmp_path / "strange.safetensors", told)
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadInput, match=r"strange\.safetensors cannot be read .* its settings and its tensors contradict each other"):
+        load_network(tmp_path / "strange.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began < 1_000_000  # KiB; the last would take 180 GB
+
+
 def test_other_files_are_told_apart(network, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(BadInput, match="holds something and gen3d-multiview-1 is read; give a file that gen3d train dsplats wrote"):
@@ -40,9 +55,5 @@ def test_other_files_are_told_apart(network, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(BadInput, match="cannot be read as weights"):
         load_network(tmp_path / "text.safetensors")
-    told = {"format": "gen3d-multiview-1", "settings": json.dumps({"size": 16, "unknown": 3})}
-    save_file({"a": torch.zeros(1)}, tmp_path / "strange.safetensors", told)
-    with pytest.raises(BadInput, match="its settings and its tensors contradict each other"):
-        load_network(tmp_path / "strange.safetensors")
     with pytest.raises(ValueError, match="weights of 4 bits"):
         save_network(network, tmp_path / "x.safetensors", bits=4)

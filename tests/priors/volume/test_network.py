@@ -6,7 +6,7 @@ import pytest
 import torch
 from nets import TINY, awake, told
 
-from gen3d.errors import BadInput
+from gen3d.errors import BadInput, UsageError
 from gen3d.priors.multiview.weights import load_network as load_multiview
 from gen3d.priors.told import Told
 from gen3d.priors.volume.blocks import Convolution, folded, unfolded
@@ -96,7 +96,7 @@ def test_times_words_and_neighbours_count():
     ],
 )
 def test_shapes_that_cannot_be_are_told(change, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UsageError, match=words):
         replace(TINY, **change)
 
 
