@@ -18,7 +18,7 @@ def configure(parser: Parser) -> None:
     """Add the flags."""
     parser.add_input("pictures", "one object, on a transparent or plain background; several of it with --azimuth 0,90", many=True)
     parser.add_run()
-    parser.flags.add_argument("--mask", type=str, nargs="+", help="a picture that is white where the object is; one for each picture")
+    parser.flags.add_argument("--mask", type=str, nargs="+", help="after the pictures: one for each, white where the object is")
     parser.flags.add_argument("--no_mesh", action="store_true", help="leave the textured mesh out, like --mesh.method none")
     parser.add_settings(ImageSettings, presets=True)
 

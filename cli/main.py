@@ -28,8 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "render": ("gen3d.cli.render", "draw splats or a mesh: a turntable video, a contact sheet, stills, depth"),
     "export": ("gen3d.cli.export", "write splats in other formats and frames"),
     "info": ("gen3d.cli.info", "what is in a splat file, a mesh file or a run"),
-    "eval": ("gen3d.cli.eval", "measure a run against photos that it has not seen"),
-    "data": ("gen3d.cli.data", "meshes become a multiview training set; what is in one"),
+    "eval": ("gen3d.cli.eval", "measure a run against photos that it has not seen, or methods on objects"),
+    "data": ("gen3d.cli.data", "meshes become sets to train with: pictures, volumes of splats; what is in one"),
     "train": ("gen3d.cli.train", "train a prior: from pictures or from volumes to weights"),
     "models": ("gen3d.cli.models", "list, fetch and check pretrained weights"),
     "config": ("gen3d.cli.config", "list, show and compare presets"),
@@ -92,7 +92,7 @@ def _help() -> str:
     verbs = table([(f"  {name}", summary) for name, (_, summary) in VERBS.items()])
     return f"""usage: gen3d VERB [INPUT] [flags]
 
-Photos, or one picture, become Gaussian splats and a textured mesh.
+A sentence, a picture or photos become Gaussian splats and a textured mesh.
 
 {verbs}
 

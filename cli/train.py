@@ -70,5 +70,5 @@ def execute(options: SimpleNamespace) -> Report:
         return Report({}, "", silent=True)
     facts = {"weights": trained.weights, "steps": settings.steps, "seconds": round(trained.seconds, 1), **trained.figures}
     figures = ", ".join(f"{name} {value:.2f}{' dB' * ('psnr' in name)}" for name, value in trained.figures.items())
-    text = f"{settings.steps:,} steps in {trained.seconds / 60:.1f} minutes: {figures}\n  {short(trained.weights)}"
+    text = f"step {settings.steps:,} reached, {trained.seconds / 60:.1f} minutes in this run: {figures}\n  {short(trained.weights)}"
     return Report({**facts, "settings": dataclasses.asdict(settings)}, text)

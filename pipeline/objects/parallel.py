@@ -93,7 +93,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the first process, and do not outlive it: when it is killed nobody else ends the others."""
+    """Leave Ctrl-C to the first process, and do not outlive it: when it is killed nobody else ends the others; one thread is enough."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # there is a process for each core; torch reads it when work imports it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent: Any = multiprocessing.parent_process()
     threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +20,7 @@ SMALLEST = 16  # pixels along the larger side of an object that can be made out
 SPECK = 0.005  # share of the largest part of a mask, below which a part does not decide where the object is
 TINY = 0.01  # share of the picture, below which the mask is more often wrong than the object small
 LARGEST = 2048  # pixels along a side that masks are computed at
+STRIP = 256  # rows of blocks that are made smaller at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,15 @@ def cut_out(
     Raises:
         BadInput: there is no object, it is too small to be made out, or the mask has other proportions.
     """
-    colors, shape = rgb.float().movedim(-1, 0) / 255, list(rgb.shape[:2])
+    shape = list(rgb.shape[:2])
     smaller = [max(1, round(side * min(1.0, LARGEST / max(shape)))) for side in shape]
     given = _given(alpha, mask, *shape)
+    # What is transparent may have any colour, which must not reach its neighbours when the picture is made smaller.
+    opacity = torch.full_like(rgb[..., :1], 255) if given is None else _resized(given[None], shape).movedim(0, -1)
+    planes = _resized(_planes(rgb, opacity, max(1, min(max(shape) // LARGEST, *shape))), smaller)
     if given is None:
-        colors = _resized(colors, smaller)
-        opacity = matte(colors.movedim(0, -1))[None]
-        planes = torch.cat([colors * opacity, opacity])
-    else:  # what is transparent may have any colour, which must not reach its neighbours when the picture is made smaller
-        opacity = _resized(given[None].float() / 255, shape)
-        planes = _resized(torch.cat([colors * opacity, opacity]), smaller)
+        opacity = matte(planes[:3].movedim(0, -1))[None]
+        planes = torch.cat([planes[:3] * opacity, opacity])
     top, bottom, left, right = box = _box(planes[3])
     extent = max(bottom - top, right - left)
     if extent < SMALLEST:
@@ -145,6 +145,15 @@ def _given(
     return mask
 
 
+def _planes(rgb: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w 1"], block: int) -> Float[Tensor, "4 h2 w2"]:
+    """Colours times opacity, and opacity, means of blocks of pixels; in strips, since a whole large picture in floats takes gigabytes."""
+    strips = []
+    for top in range(0, len(rgb) // block * block, STRIP * block):
+        colors, solid = (part[top : top + STRIP * block].movedim(-1, 0).float() / 255 for part in (rgb, opacity))
+        strips.append(functional.avg_pool2d(torch.cat([colors * solid, solid]), block))
+    return torch.cat(strips, 1)
+
+
 def _window(planes: Float[Tensor, "c h w"], y: int, x: int, side: int) -> Float[Tensor, "c side side"]:
     """A square of a picture, empty where it reaches beyond."""
     height, width = planes.shape[1:]
@@ -153,5 +162,5 @@ def _window(planes: Float[Tensor, "c h w"], y: int, x: int, side: int) -> Float[
     return padded[:, y + outside[2] : y + outside[2] + side, x + outside[0] : x + outside[0] + side]
 
 
-def _resized(planes: Float[Tensor, "c h w"], shape: list[int]) -> Float[Tensor, "c h2 w2"]:
+def _resized(planes: Real[Tensor, "c h w"], shape: list[int]) -> Real[Tensor, "c h2 w2"]:
     return functional.interpolate(planes[None], shape, mode="bilinear", antialias=True)[0]

@@ -93,14 +93,22 @@ def keep_settings(settings: TrainingSettings, job: TrainingJob) -> None:
 
 
 def keep_sources(records: Iterable[ObjectRecord | VolumeRecord], job: TrainingJob) -> None:
-    """Write beside the weights what they learn from and whose it is, each object once; many licences ask for it."""
+    """Write beside the weights what they learn from and whose it is, each object once; many licences ask for it.
+
+    Raises:
+        UsageError: the folder holds a training that learned from other objects.
+    """
+    path, names = job.out / SOURCES, ("id", "name", "tier", "licence", "attribution")
+    each = sorted({record.id: record for record in records}.items())
+    rows = [list(names), *([str(getattr(record, name)) for name in names] for _, record in each)]
+    if (job.out / LAST).exists() and path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            if list(csv.reader(file)) != rows:
+                raise UsageError(f"{job.out} holds a training on other objects; give another --out, or the same --data")
     if getattr(rank_zero_only, "rank", 0):
         return
-    names = ("id", "name", "tier", "licence", "attribution")
-    with atomic_path(job.out / SOURCES) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(names)
-        rows.writerows([getattr(record, name) for name in names] for _, record in sorted({record.id: record for record in records}.items()))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def averaged_in(checkpoint: Path) -> dict[str, Tensor]:

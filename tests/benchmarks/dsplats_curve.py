@@ -1,8 +1,10 @@
 """Whether a training follows the curve of an earlier one: the same preset, stopped early, beside the log of that training.
 
-python tests/benchmarks/dsplats_curve.py SET SET --log priors/weights/dsplats-nano.csv --share 0.05 --devices 2
+python tests/benchmarks/dsplats_curve.py SET BOX ANY --log priors/weights/dsplats-nano.csv --share 0.05 --devices 2
+python tests/benchmarks/dsplats_curve.py SET BOX ANY --log priors/weights/dsplats-nano.csv --stage 2 --preset joint --init FIRST
 
-Batches are a function of seed and step, so that losses can be compared step by step; what differs is rounding, which grows.
+The log holds the trainings that followed each other, by `stage`; FIRST are the weights of the first. Batches are a function of seed
+and step, so that losses can be compared step by step; what differs is rounding, which grows.
 """
 
 import argparse
@@ -27,20 +29,24 @@ def main():
     parser.add_argument("sets", nargs="+")
     parser.add_argument("--log", required=True)
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--stage", default="1")
+    parser.add_argument("--init")
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
     settings = override(DsplatsSettings(), read_preset("train/dsplats", options.preset), options.preset)
     steps = round(options.share * settings.steps)
+    logged = curve(Path(options.log), steps, options.stage)
+    if len(logged) < WINDOW:
+        parser.error(f"{options.log} holds {len(logged)} rows of the first {steps} steps; give a larger --share, or another log")
     strategy = "ddp" if options.devices > 1 else "auto"
     with tempfile.TemporaryDirectory() as folder:
         job = TrainingJob(Path(folder), steps, settings.clip, accelerator="cpu", devices=options.devices, strategy=strategy)
-        train_dsplats(options.sets, settings, job, Silent())
+        train_dsplats(options.sets, settings, job, Silent(), options.init)
         if getattr(rank_zero_only, "rank", 0):
             return  # the first process has all figures
         (path,) = Path(folder).glob("logs/*/metrics.csv")
-        mine = curve(path, steps)
-    logged = curve(Path(options.log), steps)
+        mine = curve(path, steps, options.stage)
     print(f"{COLUMN}, means of {WINDOW} logged steps\n\n| step | logged | now | difference |\n|---|---|---|---|")
     common = sorted(mine.keys() & logged.keys())
     differences = []
@@ -52,12 +58,12 @@ def main():
     print(f"\nlargest difference {max(map(abs, differences)):.2f} dB, mean {sum(differences) / len(differences):+.2f} dB")
 
 
-def curve(path: Path, steps: int) -> dict[int, float]:
-    """Values by step; of a log of several trainings in a row those of the first."""
+def curve(path: Path, steps: int, stage: str) -> dict[int, float]:
+    """Values by step, of one of the trainings of a log if it says which."""
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    first = [row for row in rows if row.get("stage", "1") == "1" and row.get(COLUMN)]
-    return {int(row["step"]): float(row[COLUMN]) for row in first if int(row["step"]) < steps}
+    chosen = [row for row in rows if row.get("stage", stage) == stage and row.get(COLUMN)]
+    return {int(row["step"]): float(row[COLUMN]) for row in chosen if int(row["step"]) < steps}
 
 
 if __name__ == "__main__":

@@ -68,8 +68,11 @@ def main():
         timed(solver, steps, judged, lambda question, each=each: each.sample(question.given, 0), each, cases)
     each = method(steps=options.tries)
     with torch.inference_mode():
-        tries = [[each.shown(each.sample(q.given, seed), q.targets) for q, _ in cases] for seed in range(TRIES)]
-        own = [[each.shown(each.sample(q.given, seed), q.given.cameras) for q, _ in cases] for seed in range(TRIES)]
+        splats = [[each.sample(question.given, seed) for question, _ in cases] for seed in range(TRIES)]
+        tries, own = (
+            [[each.shown(made, view(question)) for made, (question, _) in zip(row, cases, strict=True)] for row in splats]
+            for view in (lambda question: question.targets, lambda question: question.given.cameras)
+        )
     rows = [judged(answers)[1] for answers in tries]
     psnr = torch.stack([row["psnr"].mean(1) for row in rows])
     hidden = torch.stack([row["psnr"][:, HIDDEN].mean(1) for row in rows])

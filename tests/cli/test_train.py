@@ -78,7 +78,7 @@ def test_a_training_ends_with_weights_that_load(gen3d, rendered, tmp_path):
     assert (code, json.loads(out)["check/psnr"]) == (0, pytest.approx(facts["check/psnr"], abs=0.05))
     again, text, _ = gen3d("train", "dsplats", "--data", str(rendered), "--out", str(tmp_path / "run"), *SMALL, "-q")
     assert again == 0
-    assert text.startswith("4 steps in 0.0 minutes: check/psnr ")
+    assert text.startswith("step 4 reached, 0.0 minutes in this run: check/psnr ")
 
 
 @pytest.mark.parametrize(
@@ -104,23 +104,24 @@ def test_pictures_of_another_size_are_told(gen3d, rendered, tmp_path):
     assert "has pictures of 24 pixels and the network takes 64; say --network.size 24" in err
 
 
-def check_two_processes_are_one(prior, data, flags, last, tmp_path):
+def check_two_processes_are_one(prior, data, flags, last, tmp_path, rounding=1e-6):
     """The same global batch over two processes gives the weights of one process; the last layer began at zero."""
     places = {name: tmp_path / name for name in ("one", "two")}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, more in (("one", ["--devices=1"]), ("two", ["--devices=2", "--strategy=ddp"])):
         command = [sys.executable, "-m", "gen3d", "train", prior, "--data", data, "--out", places[name], *flags, *more, "-q"]
         told = subprocess.run([str(word) for word in command], check=True, env=environment, timeout=240, capture_output=True, text=True)
-        assert told.stdout.count("steps in") == 1
+        assert told.stdout.count("minutes in this run") == 1
     one, two = (weights(place) for place in places.values())
     assert float(torch.load(places["one"] / "last.ckpt", weights_only=True)["state_dict"][f"network.{last}.weight"].abs().mean()) > 1e-3
-    assert torch.allclose(one, two, atol=2e-4)  # Adam makes much of rounding where a gradient is almost zero
-    assert float((one - two).abs().mean()) < 1e-6
+    assert torch.allclose(one, two, atol=200 * rounding)  # optimisers make much of rounding where a gradient is almost zero
+    assert float((one - two).abs().mean()) < rounding
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(rendered, tmp_path):
-    check_two_processes_are_one("dsplats", rendered, SMALL, "unet.conv_out", tmp_path)
+@pytest.mark.parametrize(("optimizer", "rounding"), [("adamw", 1e-6), ("muon", 2e-5)])  # muon's iteration has half precision
+def test_two_processes_are_one(rendered, tmp_path, optimizer, rounding):
+    check_two_processes_are_one("dsplats", rendered, [*SMALL, f"--optimizer={optimizer}"], "unet.conv_out", tmp_path, rounding)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """Pictures of objects: cut out, centred, framed; and what is said when that cannot be."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -68,6 +71,30 @@ def test_a_mask_counts_more_than_transparency_and_that_more_than_the_network():
     for alpha in (None, torch.full_like(mask, 255)):
         assert torch.equal(prepare(rgb, alpha, 64, matte=matte).alpha, prepare(rgb, mask, 64, matte=never).alpha)
     assert asked == [(200, 200, 3)] * 2
+
+
+LARGE = """
+import resource, torch
+from gen3d.pipeline.stages.picture import cut_out
+y = torch.arange(6250)[:, None]
+solid = ((y - 3000).abs() < 2000) & ((torch.arange(8000) - 4000).abs() < 1000)
+rgb = torch.where(solid[..., None], torch.tensor([200, 30, 30], dtype=torch.uint8), 255).to(torch.uint8)
+alpha, before = solid.to(torch.uint8) * 255, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+cut = cut_out(rgb, alpha, matte=None)
+assert cut.planes.shape == (4, 1600, 2048), cut.planes.shape
+assert abs(float(cut.planes[0, 800, 1024]) - 200 / 255) < 1e-3
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_fifty_megapixels_take_little_memory():
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 500_000  # KiB; all of it in floats takes 2,000,000
+
+
+def test_what_is_thinner_than_its_blocks_is_kept():
+    with pytest.raises(BadInput, match="no object stands out"):
+        cut_out(torch.zeros(1, 9000, 3, dtype=torch.uint8), torch.zeros(1, 9000, dtype=torch.uint8), matte=never)
 
 
 def test_large_pictures_are_made_smaller_first():

@@ -1,8 +1,10 @@
 """Training: losses, figures, averages; two processes are one; a run goes on where it stopped."""
 
 import math
+import os
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -12,15 +14,17 @@ from gen3d.errors import BadInput, Gen3DError, Interrupted, UsageError
 from gen3d.optional import available
 from gen3d.pipeline.configuration import override, read_preset
 from gen3d.pipeline.formats.images import read_image
+from gen3d.pipeline.training import train_dsplats
 from gen3d.pipeline.training.average import Average
 from gen3d.pipeline.training.batches import StepBatches
 from gen3d.pipeline.training.dsplats import DsplatsTraining, network_views, render_loss
 from gen3d.pipeline.training.optimizers import matrices_of, optimizer_of
-from gen3d.pipeline.training.run import TrainingJob, run
+from gen3d.pipeline.training.run import TrainingJob, newest, run
 from gen3d.pipeline.training.settings import DsplatsSettings
-from gen3d.pipeline.training.train import keep_settings
+from gen3d.pipeline.training.train import keep_settings, keep_sources
 from gen3d.priors.multiview.denoiser import PATH
 from gen3d.priors.multiview.network import MultiviewNetwork
+from gen3d.priors.perceptual import Lpips
 
 
 def trained(pictures, settings, out, callbacks=(), **changes):
@@ -287,6 +291,62 @@ def test_a_training_that_goes_on_has_the_same_settings(tiny, tmp_path):
     keep_settings(replace(tiny, rate=0.5, check=7), job)
     with pytest.raises(UsageError, match=r"other settings: steps was 6 and is 7, network\.layers was 2 and is 3; give another --out"):
         keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), job)
+
+
+def test_a_training_that_goes_on_learns_from_the_same_objects(tmp_path):
+    job, one, two = (
+        TrainingJob(tmp_path, 6),
+        *(SimpleNamespace(id=name, name=name, tier="scan", licence="", attribution="") for name in "ab"),
+    )
+    keep_sources([one], job)
+    keep_sources([one, two], job)  # nothing was trained yet
+    (tmp_path / "last.ckpt").touch()
+    keep_sources([two, one, one], job)
+    with pytest.raises(UsageError, match="holds a training on other objects; give another --out, or the same --data"):
+        keep_sources([two], job)
+
+
+def test_a_training_goes_on_from_the_newest_checkpoint(tmp_path):
+    assert newest(tmp_path) is None
+    for age, name in enumerate(("hpc_ckpt_2.ckpt", "last.ckpt", "hpc_ckpt_1.ckpt")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert newest(tmp_path).name == "hpc_ckpt_2.ckpt"
+    os.utime(tmp_path / "last.ckpt", (2000, 2000))
+    assert newest(tmp_path).name == "last.ckpt"
+
+
+def test_what_slurm_left_is_gone_on_from_and_taken_away(pictures, tiny, tmp_path):
+    settings = replace(tiny, rate=0.05, check=100)
+    whole = trained(pictures, settings, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        trained(pictures, settings, tmp_path / "cut", [Stop(3)])
+    (tmp_path / "cut" / "last.ckpt").rename(tmp_path / "cut" / "hpc_ckpt_1.ckpt")
+    assert torch.allclose(weights(trained(pictures, settings, tmp_path / "cut")), weights(whole), atol=1e-6)
+    assert [path.name for path in (tmp_path / "cut").glob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_lpips_sees_pictures_as_it_wants_them(pictures, tiny, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    lpips = Lpips("alex").requires_grad_(False)
+    monkeypatch.setattr(train_dsplats, "load_lpips", lambda net: lpips)
+    assert train_dsplats._perceptual(tiny) is None
+    distance = train_dsplats._perceptual(replace(tiny, perceptual=0.3))
+    one, other = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).mul(2).sub(1)
+    seen = one.clone().requires_grad_()
+    found = distance(seen, other)
+    assert torch.allclose(found, lpips((one.permute(0, 2, 3, 1) + 1) / 2, (other.permute(0, 2, 3, 1) + 1) / 2))
+    found.sum().backward()
+    assert seen.grad.abs().sum() > 0
+    pictures.size = 32
+    settings = replace(tiny, network=replace(tiny.network, size=32), steps=2, joint=1.0, perceptual=0.3, given=(0.0, 0.0, 0.0, 1.0, 0.0))
+    losses = []
+    for weight in (0.0, 0.3):
+        part = replace(settings, perceptual=weight)
+        module = DsplatsTraining(part, train_dsplats._perceptual(part))
+        run(module, pictures.training(part), TrainingJob(tmp_path / str(weight), 2, accelerator="cpu", precision="32-true"))
+        losses.append(weights(module))
+    assert not torch.allclose(*losses)
 
 
 @pytest.mark.parametrize(

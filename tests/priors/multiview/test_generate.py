@@ -6,6 +6,7 @@ import pytest
 import torch
 from scenes import TINY, ring, some_views
 
+from gen3d.priors.multiview.denoiser import PATH, SplatDenoiser, ViewGuidance
 from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import Model
@@ -52,6 +53,21 @@ def test_sampling_takes_any_number_of_given_views(network, views):
     assert result.evaluations == 3
     assert result.x.shape == (2, views + 3, 3, 16, 16)
     assert result.prediction.aux.count == (views + 3) * 64 * TINY.layers
+
+
+def test_guidance_leads_away_from_what_is_made_without_the_given_views(network):
+    views, c = some_views(1, 4, given=1), PATH(0.6)
+    x = torch.randn(views.pictures.shape, generator=torch.Generator().manual_seed(0))
+    denoiser = SplatDenoiser(network.network, views.cameras, views.given, views.pictures, views.alpha)
+    with torch.no_grad():
+        told, untold = denoiser(x, c), replace(denoiser, given=torch.zeros_like(views.given))(x, c)
+        guided, plain = (ViewGuidance(denoiser, scale)(x, c) for scale in (2.5, 1.0))
+    assert not torch.allclose(told.x0[:, 1:], untold.x0[:, 1:], atol=1e-3)
+    assert torch.equal(plain.x0, told.x0)
+    assert torch.equal(guided.x0[:, 0], views.pictures[:, 0])
+    assert torch.allclose(guided.x0[:, 1:], untold.x0[:, 1:] + 2.5 * (told.x0 - untold.x0)[:, 1:], atol=1e-5)
+    assert torch.allclose(c.alpha * guided.x0 + c.sigma * guided.eps, x, atol=1e-4)
+    assert torch.equal(guided.aux.means, told.aux.means)
 
 
 def test_seeds_make_a_difference_and_batches_none(network):
