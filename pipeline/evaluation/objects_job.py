@@ -110,7 +110,7 @@ def evaluate_objects(job: ObjectsJob, progress: Progress) -> Evaluated:
     bench = Bench(protocol, lambda: pictures("train"), progress, settings, job.device, job.backend)
     networks, notes = lpips_networks(settings, job.device)
     contestants, absent = entered(names, bench)
-    check_opponent(settings.over, [each.name for each in (*results.methods, *contestants)])
+    check_opponent(settings.over, [*(each.name for each in results.methods), *(each.name for each in contestants)])
     notes += absent
     progress.start("judge", len(test))
     for number, record in enumerate(test.records):

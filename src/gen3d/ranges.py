@@ -43,7 +43,7 @@ def widths(channels: int | Sequence[int], widest: int) -> tuple[int, ...]:
     given = tuple(channels) if isinstance(channels, Sequence) and not isinstance(channels, str) else (channels,)
     if not given or not all(type(each) is int and 1 <= each <= widest for each in given):
         raise UsageError(f"the channels are {channels!r}; give one width for each level, from 1 to {widest}")
-    return given  # type: ignore[return-value]  # all are of type int
+    return given
 
 
 def check_choices(settings: Any, **choices: Collection[str]) -> None:
