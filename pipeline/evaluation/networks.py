@@ -12,6 +12,7 @@ from gen3d.pipeline.evaluation.objects_protocol import FOUR, Predicted, Question
 from gen3d.pipeline.objects.views import DISTANCE, FOV, ObjectViews
 from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
+from gen3d.priors.multiview.settings import VIEWS
 from gen3d.priors.multiview.shipped import network_file, shipped_model
 from gen3d.priors.multiview.views import GivenViews, around
 from gen3d.priors.samplers.driver import per_sample
@@ -21,7 +22,6 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import rasterize
 
-SAMPLED = 4  # views that are sampled together, the given ones among them
 TRIES = 4  # samples of which the truth chooses the best
 
 
@@ -52,7 +52,7 @@ class NetworkMethod:
     def sample(self, views: ObjectViews, seed: int) -> Gaussians:
         """With further views that are sampled."""
         given, settings = self._given(views), self.bench.settings
-        missing = around(given.cameras, SAMPLED - given.alpha.shape[1], elevation=settings.elevation, distance=DISTANCE, fov=FOV)
+        missing = around(given.cameras, VIEWS - given.alpha.shape[1], elevation=settings.elevation, distance=DISTANCE, fov=FOV)
         solver, grid = solver_and_grid(settings.solver, settings.steps)
         noise = per_sample([seed], device=self.bench.device)
         made = generate(self.model, given, missing, noise, solver=solver, grid=grid, backend=self.bench.backend)

@@ -24,6 +24,7 @@ from gen3d.priors.matting import Matting
 from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance
 from gen3d.priors.multiview.generate import generate, reconstruct
 from gen3d.priors.multiview.pretrained import Model
+from gen3d.priors.multiview.settings import VIEWS
 from gen3d.priors.multiview.views import GivenViews, beside, draw, to_pictures
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.named import solver_and_grid
@@ -33,7 +34,6 @@ from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
 from gen3d.renderers.rendering import RasterSettings
 
-VIEWS = 4  # that the network samples together, the pictures among them
 UNLIKE = 16.0  # times that an object can be flatter in one picture than in another
 PLACES = 4  # around the object, of which views that are sampled have the ones farthest from the pictures
 RENOISE: dict[str, Any] = {"levels": (0.2, 0.5), "draws": 4, "views": True}  # how samples are looked at again

@@ -7,10 +7,10 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.fitting.settings import FittingSettings
 from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.scenes.settings import SceneSettings
+from gen3d.priors.multiview.settings import VIEWS
 from gen3d.priors.samplers.named import SOLVERS
 from gen3d.ranges import UNLIMITED, check_choices, check_ranges, numbers
 
-MOST_PICTURES = 4  # that networks are trained with
 STEPS = {"views": 3, "volumes": 12}
 
 
@@ -61,9 +61,9 @@ class ImageSettings:
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
         check_ranges(self, steps=(0, 1000), seeds=(1, 64), seed=(0, 2**62), elevation=(-60.0, 80.0), refine=(0, 10_000), guidance=(0, 20))
         object.__setattr__(self, "azimuth", numbers("azimuth", self.azimuth))
-        if not 1 <= len(self.azimuth) <= MOST_PICTURES or len({each % 360 for each in self.azimuth}) < len(self.azimuth):
+        if not 1 <= len(self.azimuth) <= VIEWS or len({each % 360 for each in self.azimuth}) < len(self.azimuth):
             told = ", ".join(f"{each:g}" for each in self.azimuth)
-            raise UsageError(f"azimuth is [{told}]; give one for each picture, all different, at most {MOST_PICTURES}")
+            raise UsageError(f"azimuth is [{told}]; give one for each picture, all different, at most {VIEWS}")
         idle = ("field", "attributes") if self.route == "views" else ("weights",)
         if used := [name for name in idle if getattr(self, name)]:
             raise UsageError(f"the route {self.route} has no use for {' and '.join(used)}; leave it out, or choose the other --route")

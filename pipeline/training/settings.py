@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gen3d.errors import UsageError
-from gen3d.priors.multiview.settings import MultiviewSettings
+from gen3d.priors.multiview.settings import VIEWS, MultiviewSettings
 from gen3d.ranges import check_choices, check_ranges, numbers
 
 LOSSES = ("log", "square")
@@ -80,7 +80,7 @@ class DsplatsSettings(TrainingSettings):
     untold: float = 0.1
     objects: int = 24
     joint_objects: int = 8
-    views: int = 4
+    views: int = VIEWS
     given: tuple[float, ...] = (0.1, 0.6, 0.1, 0.05, 0.15)
     targets: int = 3
     joint: float = 0.4

@@ -7,6 +7,7 @@ from gen3d.ranges import check_choices, check_ranges, widths
 
 LATENT = 8  # pixels along a latent of Stable Diffusion
 WIDEST = 8192  # channels
+VIEWS = 4  # of an object that networks see together, unless they are trained otherwise
 HEADS = ("layers", "lgm", "splatter", "gs-lrm", "diffusiongs", "diffsplat")
 
 
