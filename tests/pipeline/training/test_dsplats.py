@@ -229,7 +229,7 @@ def test_logarithms_make_faint_objects_count_like_others(pictures, tiny):
 
     def loss(kind, shade):
         drawn = replace(batch, pictures=1 - (1 - batch.pictures) * shade)
-        return float(render_loss(nothing, drawn, replace(tiny, loss=kind, floor=0.0, alpha=0.0))[0])
+        return float(render_loss(nothing, drawn, replace(tiny, loss=kind, floor=1e-9, alpha=0.0))[0])
 
     assert loss("square", 0.25) / loss("square", 1.0) == pytest.approx(1 / 16, rel=1e-3)
     assert loss("log", 0.25) - loss("log", 1.0) == pytest.approx(0.1 * math.log(1 / 16), rel=1e-3)
@@ -291,6 +291,12 @@ def test_a_training_that_goes_on_has_the_same_settings(tiny, tmp_path):
     keep_settings(replace(tiny, rate=0.5, check=7), job)
     with pytest.raises(UsageError, match=r"other settings: steps was 6 and is 7, network\.layers was 2 and is 3; give another --out"):
         keep_settings(replace(tiny, rate=0.5, steps=7, network=replace(tiny.network, layers=3)), job)
+
+
+def test_logarithms_need_a_floor(tiny):
+    with pytest.raises(UsageError, match="floor is 0 and the logarithm of an error of 0 is no number"):
+        replace(tiny, floor=0.0)
+    assert replace(tiny, floor=0.0, loss="square").floor == 0
 
 
 def test_a_training_that_goes_on_learns_from_the_same_objects(tmp_path):
