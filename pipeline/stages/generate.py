@@ -20,6 +20,7 @@ from gen3d.pipeline.stages.refine import refined
 from gen3d.pipeline.stages.results import weight_facts
 from gen3d.pipeline.stages.settings import ImageSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.pipeline.stages.widening import as_drawn
 from gen3d.priors.matting import Matting
 from gen3d.priors.multiview.denoiser import SplatDenoiser, ViewGuidance
 from gen3d.priors.multiview.generate import generate, reconstruct
@@ -32,7 +33,6 @@ from gen3d.priors.samplers.paths import Cosine
 from gen3d.priors.samplers.probes import renoise_score
 from gen3d.renderers.cameras import Cameras
 from gen3d.renderers.gaussians import Gaussians
-from gen3d.renderers.rendering import RasterSettings
 
 UNLIKE = 16.0  # times that an object can be flatter in one picture than in another
 PLACES = 4  # around the object, of which views that are sampled have the ones farthest from the pictures
@@ -104,7 +104,8 @@ class Generate:
             .mean()
         )
         self.results.write_metrics({"input_psnr": float(-10 * seen.clamp_min(1e-12).log10()), "splats": samples[0].count})
-        return replace(state, samples=tuple(as_drawn(samples[i].unbatched().to("cpu"), given.pictures.shape[-1]) for i in order))
+        pixel = footprint_of(object_cameras([0.0], [0.0], given.pictures.shape[-1]), torch.zeros(3))
+        return replace(state, samples=tuple(as_drawn(samples[i].unbatched().to("cpu"), pixel) for i in order))
 
     def _sampled(self, given: GivenViews, progress: Progress) -> tuple[list[Gaussians], list[list[float]]]:
         """Samples, and for each of two questions how badly they answer it: does the model stand by them, do they show the pictures."""
@@ -161,16 +162,6 @@ class Refine:
         splats, error = refined(start, pictures, cameras, self.settings.refine, progress, backend=backend)
         self.results.add_metrics(refined_psnr=error)
         return replace(state, samples=(splats.to("cpu"), *state.samples[1:]))
-
-
-def as_drawn(splats: Gaussians, size: int) -> Gaussians:
-    """Splats as wide as they are in pictures of so many pixels.
-
-    A rasterizer widens all by about half a pixel, so that a network never sees how thin its splats are; in finer pictures they would be
-    needles.
-    """
-    pixel = footprint_of(object_cameras([0.0], [0.0], size), torch.zeros(3))
-    return replace(splats, scales=(splats.scales.square() + RasterSettings().eps2d * pixel**2).sqrt())
 
 
 def farthest(azimuths: Sequence[float], count: int) -> list[float]:

@@ -11,6 +11,8 @@ from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.ranking import best_first
 from gen3d.pipeline.stages.settings import ImageSettings, TextSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.pipeline.stages.widening import as_drawn
+from gen3d.pipeline.volumes.appearance import FITTED
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.samplers.guidance import CFG
 from gen3d.priors.samplers.named import solver_and_grid
@@ -72,7 +74,8 @@ class SampleVolumes:
             raise UsageError("nothing came of it: all splats are transparent; try another --seed, or ask for something else")
         order = best_first(doubts, faults)
         self.results.write_metrics({"splats": samples[order[0]].count})
-        return replace(state, samples=tuple(samples[number] for number in order))
+        pixel = self.scale * pixel_of(self.model.field.settings.size)
+        return replace(state, samples=tuple(as_drawn(samples[number], pixel) for number in order))
 
     def _sample(self, told: Told, seed: int) -> tuple[Gaussians, float]:
         """A sample's splats, and how much the network would change it; 0 where there is no other to compare it with."""
@@ -88,6 +91,11 @@ class SampleVolumes:
         state = model.field.statistics.normalise(field)
         score = renoise_score(denoiser, model.field.path, state, noise, levels=RENOISED, draws=DRAWS, condition=told)
         return splats, float(score.mean())
+
+
+def pixel_of(size: int) -> float:
+    """Width of the pixels that volumes with so many nodes along a side were fitted to."""
+    return FITTED / (size - 1)
 
 
 def sampling_of(settings: TextSettings | ImageSettings) -> Sampling:

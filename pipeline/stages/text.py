@@ -19,9 +19,10 @@ from gen3d.pipeline.stages.chain import Stage, run_chain
 from gen3d.pipeline.stages.make_mesh import MakeMesh
 from gen3d.pipeline.stages.place import Place, ShowSplats, centre_and_side, placed
 from gen3d.pipeline.stages.results import Export, weight_facts
-from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, sampling_of
+from gen3d.pipeline.stages.sample_volumes import Judge, SampleVolumes, pixel_of, sampling_of
 from gen3d.pipeline.stages.settings import TextSettings
 from gen3d.pipeline.stages.state import ImageState
+from gen3d.pipeline.stages.widening import as_drawn
 from gen3d.pipeline.volumes.appearance import appearance
 from gen3d.priors.multiview.views import draw
 from gen3d.priors.perceptual import load_lpips
@@ -62,7 +63,8 @@ class Interpolate:
         progress.start(self.name, settings.frames)
 
         def at(share: float) -> Gaussians:
-            return visible(interpolated(self.model, ends, share, sampling).gaussians().unbatched()).to("cpu")
+            splats = visible(interpolated(self.model, ends, share, sampling).gaussians().unbatched())
+            return as_drawn(splats, pixel_of(self.model.field.settings.size)).to("cpu")
 
         # Only the two ends are measured: what fades in between would change its size from frame to frame.
         known = {0.0: at(0.0), 1.0: at(1.0)}

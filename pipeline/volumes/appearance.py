@@ -11,6 +11,7 @@ from gen3d.renderers.gaussians import Gaussians
 
 AWAY = 1.8  # distance of cameras that see the whole grid
 PIXELS = 64
+FITTED = 0.28  # width of a pixel of the pictures that volumes are fitted to, in cells: 64 of them for 16 nodes, an object of usual shape
 
 
 def appearance(splats: Gaussians, lpips: Lpips, backend: str = "auto") -> Float[Tensor, " d"]:

@@ -1,6 +1,7 @@
 """A picture becomes splats, by a tiny network that has learned nothing."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,13 @@ from gen3d.pipeline.meshing.settings import MeshSettings
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
-from gen3d.pipeline.stages.generate import as_drawn, farthest
+from gen3d.pipeline.stages.generate import farthest
 from gen3d.pipeline.stages.image import image_to_3d, resume_image
 from gen3d.pipeline.stages.place import normalised
 from gen3d.pipeline.stages.refine import refined, sides
 from gen3d.pipeline.stages.settings import ImageSettings, TextSettings
 from gen3d.pipeline.stages.text import text_to_3d
+from gen3d.pipeline.stages.widening import as_drawn
 from gen3d.priors.multiview.network import MultiviewNetwork
 from gen3d.priors.multiview.pretrained import from_pretrained
 from gen3d.priors.multiview.settings import MultiviewSettings
@@ -261,7 +263,9 @@ def test_thin_splats_look_in_fine_pictures_as_they_do_in_coarse_ones():
         fine = draw(splats, object_cameras([0.0, 70.0], [20.0] * 2, 256)).alpha
         return float((torch.nn.functional.avg_pool2d(fine, 8) - seen).abs().mean())
 
-    assert off(as_drawn(needles, 32)) < 0.3 * off(needles)
+    pixel = 2 * 1.25 * math.tan(math.radians(49.1 / 2)) / 32
+    errors = [off(as_drawn(needles, share * pixel)) for share in (0.0, 0.8, 1.0, 1.25)]
+    assert min(errors) == errors[2] < 0.2 * errors[0]
 
 
 def test_objects_leave_with_a_longest_side_of_one():

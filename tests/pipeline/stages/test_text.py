@@ -76,6 +76,13 @@ def test_a_sentence_becomes_splats_and_previews(settings, tmp_path):
     assert 0.5 < float(extent.max()) < 1.1
 
 
+def test_splats_are_as_wide_as_they_were_fitted(settings, tmp_path, monkeypatch):
+    wide = made("a barrel", settings, tmp_path / "wide")[0].gaussians.scales
+    monkeypatch.setattr("gen3d.pipeline.stages.sample_volumes.FITTED", 0.0)
+    thin = made("a barrel", settings, tmp_path / "thin")[0].gaussians.scales
+    assert (wide > thin).all()
+
+
 def test_words_and_seeds_decide(settings, tmp_path):
     means = [
         made(prompt, replace(settings, seed=seed), tmp_path / name)[0].gaussians.means
