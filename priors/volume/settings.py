@@ -29,7 +29,7 @@ class VolumeNetworkSettings:
     patch: int = 2
     channels: tuple[int, ...] = (40, 80)
     depth: int = 1
-    attention: int = 2
+    attention: int = 1
     head: int = 20
     groups: int = 8
     text: int = 384

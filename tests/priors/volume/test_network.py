@@ -9,7 +9,7 @@ from nets import TINY, awake, told
 from gen3d.errors import BadInput, UsageError
 from gen3d.priors.multiview.weights import load_network as load_multiview
 from gen3d.priors.told import Told
-from gen3d.priors.volume.blocks import Convolution, folded, unfolded
+from gen3d.priors.volume.blocks import Attention, Convolution, folded, unfolded
 from gen3d.priors.volume.field import FARTHEST, distance_field
 from gen3d.priors.volume.network import VolumeNetwork
 from gen3d.priors.volume.settings import VolumeNetworkSettings
@@ -29,6 +29,15 @@ def test_gradients_in_half_precision_are_those_in_full_on_few_cells(cells, strid
             y = layer(x)
         found.append(torch.autograd.grad(y.float().square().sum(), layer.weight)[0])
     assert (found[0] - found[1]).abs().max() < 0.05 * found[0].abs().max()
+
+
+def test_words_are_attended_to_as_the_fused_kernel_would():
+    torch.manual_seed(0)
+    layer, mask = Attention(16, 8, 12, 4), torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()[:, None, None]
+    query, keys, values = torch.randn(2, 27, 16), torch.randn(2, 3, 16), torch.randn(2, 3, 16)
+    split = [each.unflatten(-1, (2, 8)).transpose(1, 2) for each in (query, keys, values)]
+    fused = torch.nn.functional.scaled_dot_product_attention(*split, attn_mask=mask)
+    assert torch.allclose(layer._told(query, keys, values, mask), fused.transpose(1, 2).flatten(2), atol=1e-6)
 
 
 def test_distances_are_those_to_the_nearest_splat():
