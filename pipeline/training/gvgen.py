@@ -111,13 +111,14 @@ class FieldTraining(PriorTraining):
         return loss
 
     def validation_step(self, batch: VolumeBatch, index: int) -> None:
-        """The plain error of x0 by the level of noise, of the average."""
+        """The squared error of x0 by the level of noise, of the average, as a share of what the mean field leaves."""
         errors, c = self._errors(self.average.network, batch, "uniform")
+        errors = errors / self.network.statistics.normalise(batch.fields).square().mean()
         self._bins.add(c, errors)
         self.log("check/error", errors.mean(), batch_size=len(errors), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """The root mean square error of each level of noise, as a share of the deviation of fields."""
+        """The root of that share, of each level of noise."""
         self.log_bins(self._bins, "check/error", lambda mean: mean**0.5)
         self._bins = NoiseBins()
 

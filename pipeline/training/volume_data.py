@@ -20,6 +20,7 @@ from gen3d.priors.volume.volume import FAINT, LOGIT, GaussianVolume, Statistics
 
 CHECKED = 16  # objects of a batch that is measured
 COUNTED = 256  # objects that statistics are taken over
+DROWNED = 10.0  # square root of the nodes over which noise of a deviation of fields would leave the shape to be guessed
 
 
 class VolumeData(pl.LightningDataModule):
@@ -83,7 +84,12 @@ class VolumeData(pl.LightningDataModule):
 
 
 def statistics(volumes: VolumeSet) -> tuple[Statistics, Statistics]:
-    """Mean and deviation of fields; and of attributes where nodes hold something, of the opacity over all nodes."""
+    """Mean and deviation of fields; and of attributes where nodes hold something, of the opacity over all nodes.
+
+    Fields are smooth, so that noise averages out over many nodes, and what it leaves to be guessed at its usual levels are details. Their
+    deviation is told to be greater by the square root of the number of nodes, so that the same levels drown shapes, too, and words are
+    worth reading (input scaling, Chen 2023, 2301.10972).
+    """
     step = max(1, len(volumes) // COUNTED)
     values = [volumes.read(number) for number in range(0, len(volumes), step)]
     fields = torch.stack([distance_field(GaussianVolume.of_generated(each)) for each in values])
@@ -91,4 +97,5 @@ def statistics(volumes: VolumeSet) -> tuple[Statistics, Statistics]:
     mean, std = held.mean(1), held.std(1)
     logits = torch.stack([each[LOGIT] for each in values])
     mean[LOGIT], std[LOGIT] = logits.mean(), logits.std()
-    return Statistics(fields.mean()[None], fields.std()[None]), Statistics(mean, std.clamp_min(1e-3))
+    spread = max(1.0, logits[0].numel() ** 0.5 / DROWNED)
+    return Statistics(fields.mean()[None], spread * fields.std()[None]), Statistics(mean, std.clamp_min(1e-3))

@@ -18,6 +18,8 @@ from gen3d.pipeline.formats.images import contact_sheet, write_image
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.stages.place import normalised
+from gen3d.pipeline.stages.sample_volumes import pixel_of
+from gen3d.pipeline.stages.widening import as_drawn
 from gen3d.priors.multiview.views import draw
 from gen3d.priors.samplers.driver import per_sample
 from gen3d.priors.volume.generate import Sampling, generate
@@ -53,6 +55,7 @@ def main():
 def shown(model, prompt, seed, sampling):
     """A sample, seen from beside and above its front."""
     splats = visible(generate(model, model.told([prompt]), per_sample([seed]), 1, sampling).gaussians().unbatched())
+    splats = as_drawn(splats, pixel_of(model.field.settings.size))
     return draw(normalised(splats) if splats.count else splats, CAMERA).rgb[0].clamp(0, 1)
 
 

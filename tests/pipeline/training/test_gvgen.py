@@ -259,6 +259,13 @@ def test_what_does_not_fit_is_told(volumes):
         replace(ATTRIBUTES, volume=0.0, render=0.0)
 
 
+def test_noise_drowns_fields_of_many_nodes(volumes):
+    fields = torch.stack([distance_field(GaussianVolume.of_generated(volumes.read(number))) for number in range(len(volumes))])
+    normal = statistics(volumes)[0].normalise(fields)
+    assert float(normal.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(normal.std()) == pytest.approx(10 / 8**1.5, rel=1e-4)
+
+
 def test_words_know_what_objects_look_like(volumes):
     torch.manual_seed(0)
     found = words_of(volumes, words, Lpips("alex").eval())
