@@ -52,11 +52,12 @@ class Interpolate:
         if settings.other:
             same = " ".join(settings.other.split()) == settings.prompt
             ends = (End(self.model.told([settings.prompt]), settings.seed), End(self.model.told([settings.other]), settings.seed + same))
-            write_video(self.results.previews / "interpolation.mp4", self._frames(ends, progress), fps=FRAMES_PER_SECOND)
+            write_video(self.results.previews / "interpolation.mp4", self.frames(ends, progress), fps=FRAMES_PER_SECOND)
         return state
 
     @torch.inference_mode()
-    def _frames(self, ends: tuple[End, End], progress: Progress) -> Iterator[UInt8[Tensor, "h w 3"]]:
+    def frames(self, ends: tuple[End, End], progress: Progress) -> Iterator[UInt8[Tensor, "h w 3"]]:
+        """The pictures of the video; the first and the last are those of the two objects alone."""
         settings = self.settings
         sampling = sampling_of(settings)
         camera = object_cameras([30.0], [20.0], PIXELS, distance=2.0, fov=40.0)

@@ -158,7 +158,7 @@ def test_a_video_leads_from_one_to_the_other(settings, tmp_path):
     model = shipped_model(settings.field, settings.attributes)
     stage = Interpolate(run, replace(settings, prompt="a barrel", other="a chair!!", frames=3), model)
     ends = (End(model.told(["a barrel"]), 0), End(model.told(["a chair!!"]), 0))
-    frames = list(stage._frames(ends, Silent()))
+    frames = list(stage.frames(ends, Silent()))
     camera = object_cameras([30.0], [20.0], 512, distance=2.0, fov=40.0)
     for frame, prompt in ((frames[0], "a barrel"), (frames[2], "a chair!!")):
         alone = made(prompt, settings, tmp_path / prompt[2:7])[0].gaussians
