@@ -27,6 +27,8 @@ def execute(options: SimpleNamespace) -> Report:
     words, pair = options.words or [], options.interpolate or []
     if words and pair:
         raise UsageError("--interpolate names both prompts; leave the other words out")
+    if pair and options.settings.other:
+        raise UsageError("--interpolate names both prompts; leave --other out")
     if pair and not all(each.strip() for each in pair):
         raise UsageError("--interpolate leads from one prompt to another and one of the two is empty; name both")
     prompt, other = pair or (" ".join(words), options.settings.other)

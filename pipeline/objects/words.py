@@ -35,6 +35,7 @@ WORDS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "purple": ((120, 55, 165), (72, 38, 100), (170, 130, 212)),
     "pink": ((240, 150, 180), (225, 85, 150), (250, 205, 215)),
 }
+SMALL = ("a", "an", "the", "and")
 MOST_WORDS = 3
 LEAST_SHARE = 0.15  # of the pixels, below which a colour is not named
 MOST_PIXELS = 20_000  # that are looked at
@@ -63,6 +64,12 @@ def dominant_colors(rgb: Float[Tensor, "*b 3"], alpha: Float[Tensor, "*b"]) -> t
     shares = torch.bincount(nearest, minlength=len(WORDS)) / len(colors)
     order = shares.sort(descending=True, stable=True).indices[:MOST_WORDS].tolist()
     return tuple(list(WORDS)[index] for place, index in enumerate(order) if place == 0 or shares[index] >= LEAST_SHARE)
+
+
+def subject(sentence: str) -> str:
+    """What a sentence asks for: without articles, colours, and what follows a comma; all of it where nothing else is left."""
+    left = [word for word in sentence.split(",")[0].split() if word.lower() not in {*WORDS, *SMALL}]
+    return " ".join(left) or sentence
 
 
 def make_caption(name: str, colors: Sequence[str], category: str) -> str:

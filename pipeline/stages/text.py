@@ -13,6 +13,7 @@ from gen3d.pipeline.fitting.machine import Machine, choose_device
 from gen3d.pipeline.formats.images import to_uint8
 from gen3d.pipeline.formats.video import write_video
 from gen3d.pipeline.objects.views import object_cameras
+from gen3d.pipeline.objects.words import subject
 from gen3d.pipeline.progress import Progress, Silent
 from gen3d.pipeline.run import Run
 from gen3d.pipeline.stages.chain import Stage, run_chain
@@ -69,7 +70,9 @@ class Interpolate:
 
         # Only the two ends are measured: what fades in between would change its size from frame to frame.
         known = {0.0: at(0.0), 1.0: at(1.0)}
-        (first, side), (last, other) = (centre_and_side(each) if each.count else (torch.zeros(3), 1.0) for each in known.values())
+        if not all(each.count for each in known.values()):
+            raise UsageError("nothing came of one of the two: all its splats are transparent; try another --seed, or other words")
+        (first, side), (last, other) = (centre_and_side(each) for each in known.values())
         for frame in range(settings.frames):
             share = frame / (settings.frames - 1)
             splats = known[share] if share in known else at(share)
@@ -111,10 +114,9 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     if model.field.settings.encoder == "minilm":
         run.use_weights(weight_facts("minilm"), weight_facts("minilm-words"))
     told = model.told([settings.prompt])
-    if model.words is not None and (warning := model.words.warning(settings.prompt, told.pooled[0].cpu())):
-        run.note(warning)
-    if model.encoder.cuts(settings.prompt):
-        run.note("the prompt is longer than the text encoder reads; its last words count for nothing")
+    for asked in dict.fromkeys(filter(None, (settings.prompt, settings.other))):
+        if note := note_of(model, asked):
+            run.note(note)
     judge = judge_of(model, told, settings, run) if settings.seeds > 1 else None
     machine = Machine(device, 1, settings.backend)
     stages: Sequence[Stage[ImageState]] = [
@@ -129,10 +131,18 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
     return Asset(state.fitted, provenance={"verb": "text", "prompt": settings.prompt, "run": str(run.folder), "seed": settings.seed})
 
 
+def note_of(model: TextModel, prompt: str) -> str:
+    """A sentence about a prompt that the networks cannot do justice to; else nothing."""
+    if model.encoder.cuts(prompt):
+        return "the prompt is longer than the text encoder reads; its last words count for nothing"
+    return "" if model.words is None else model.words.warning(prompt, model.told([subject(prompt)]).pooled[0].cpu())
+
+
 def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> Judge | None:
     """Says how little splats look like training objects whose names mean the same; None where looks are not known."""
     looks = None if model.words is None else model.words.looks
     if looks is None:
+        run.note("samples were chosen without looking at them: gvgen-words.safetensors of the training is not beside the field")
         return None
     try:
         lpips = load_lpips("alex")

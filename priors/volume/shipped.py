@@ -1,10 +1,8 @@
 """The networks that come with the package."""
 
-from pathlib import Path
-
 from gen3d.errors import BadInput, UsageError
 from gen3d.priors.pictures import HubPictures, PictureEncoder, load_picture_encoder, picture_file, reads_pictures
-from gen3d.priors.shipped import shipped_file, weight_file
+from gen3d.priors.shipped import weight_file
 from gen3d.priors.text import HubEncoder, MiniLM, load_encoder
 from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.settings import VolumeNetworkSettings
@@ -40,11 +38,12 @@ def shipped_model(field: str = "", attributes: str = "", device: str = "cpu") ->
             f"{second.settings.encoder}; give networks that were trained alike"
         )
     encoder, name = encoder_of(first.settings), first.settings.encoder
-    words = Path(field).with_name(WORDS) if field else shipped_file(SHIPPED_WORDS)
-    files += [path for path in (words,) if path.is_file()]
+    places = [files[0].with_name(name) for name in (WORDS, SHIPPED_WORDS)]
+    words = next((path for path in places if path.is_file()), None)
+    files += [words] if words else []
     if isinstance(encoder, PictureEncoder):
         files.append(picture_file(name))
-    known = load_words(words) if words in files else None
+    known = load_words(words) if words else None
     return TextModel(first.to(device), second.to(device), encoder.to(device), known, tuple(files))
 
 

@@ -15,7 +15,8 @@ from gen3d.priors.volume.looks import Looks
 
 FORMAT = "gen3d-words-1"
 ROWS = 256  # phrases that are compared with all others at once
-ALONE = 0.02  # share of the phrases that are as far from all others as a prompt may be
+ALONE = 0.05  # share of the phrases that are as far from all others as a prompt may be
+SHOWN = 60  # letters of a prompt that are repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,17 @@ class Words:
         return self.phrases[best], float(cosines[best])
 
     def warning(self, prompt: str, pooled: Float[Tensor, " d"]) -> str:
-        """A sentence where a prompt is far from everything that was taught; else nothing."""
+        """A sentence where a prompt is far from everything that was taught; else nothing.
+
+        Args:
+            prompt: what is asked for.
+            pooled: the vector of what the phrases tell as well, such as the prompt without its colours.
+        """
         phrase, cosine = self.nearest(pooled)
         if cosine >= self.far:
             return ""
-        return f"nothing like {prompt!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
+        told = prompt if len(prompt) <= SHOWN else prompt[: SHOWN - 3] + "..."
+        return f"nothing like {told!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
 
 
 def save_words(words: Words, path: str | Path) -> None:

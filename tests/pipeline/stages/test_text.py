@@ -126,6 +126,24 @@ def test_prompts_far_from_everything_are_noted(settings, tmp_path):
     _, far = made("xx", settings, tmp_path / "far")
     assert near.manifest.notes == ()
     assert far.manifest.notes[0].startswith("nothing like 'xx' was among what the weights have learned; the nearest is ")
+    _, plain = made("a red sword, dungeon", settings, tmp_path / "plain")  # as long as chair but for what is no subject
+    assert plain.manifest.notes == ()
+    _, both = made("sword", replace(settings, other="xx", frames=2), tmp_path / "both")
+    assert both.manifest.notes == far.manifest.notes
+    assert f"'{'x' * 57}...'" in Words(names, vectors).warning("x" * 500, Letters()(["xx"]).pooled[0])
+
+
+def test_a_choice_without_looking_is_noted(settings, tmp_path):
+    _, run = made("a barrel", replace(settings, seeds=2), tmp_path / "run")
+    assert run.manifest.notes[0].startswith("samples were chosen without looking at them: gvgen-words.safetensors")
+
+
+def test_videos_to_nothing_are_refused(settings, tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run", "text", settings)
+    stage = Interpolate(run, replace(settings, prompt="a", other="b", frames=2), shipped_model(settings.field, settings.attributes))
+    monkeypatch.setattr("gen3d.pipeline.stages.text.visible", lambda splats: splats.select(torch.zeros(0, dtype=torch.long)))
+    with run, pytest.raises(UsageError, match="nothing came of one of the two"):
+        next(stage.frames((End(Letters()(["a"]), 0), End(Letters()(["b"]), 0)), Silent()))
 
 
 def test_nothing_heavy_is_imported():
@@ -198,6 +216,7 @@ def test_the_verb_takes_words_with_and_without_quotes(settings, tmp_path, monkey
         ("the prompt is empty", [" "]),
         ("names both prompts", ["a", "--interpolate", "b", "c"]),
         ("one of the two is empty; name both", ["--interpolate", "b", " "]),
+        ("leave --other out", ["--interpolate", "b", "c", "--other", "d"]),
     ]
     for told, words in wrong:
         assert main(["text", *words, *flags]) == 2
