@@ -16,10 +16,12 @@ from gen3d.pipeline.evaluation.gallery import Describe
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.records import ObjectRecord
 from gen3d.pipeline.objects.views import RING, ObjectViews
+from gen3d.pipeline.objects.words import WORDS
 from gen3d.pipeline.progress import Progress
 
 ASPECTS = ("category", "colour", "name")
 CERTAIN = 1.96  # standard errors of a 95 % interval
+SAID_OF_ANYTHING = {"small", "large", "big", "tiny", "long", "short", "tall", "low", "high", "wide", "open", "closed", "level", "new"}
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,12 @@ def described(views: ObjectViews, describe: Describe) -> Float[Tensor, " d"]:
 
 
 def agreement(asked: ObjectRecord, found: ObjectRecord, distance: float) -> Agreement:
-    """What the nearest object has of what was asked for."""
-    colour = bool(found.colors) and found.colors[0] in asked.colors[:1]
-    return Agreement(found.category == asked.category, colour, bool({*found.name.split()} & {*asked.name.split()}), distance)
+    """What the nearest object has of what was asked for: its category, its first colour among those named first, a word of its name."""
+    words = {*asked.name.split()}
+    named = words & WORDS.keys() or {*asked.colors[:1]}  # as captions have them
+    colour = bool(found.colors) and found.colors[0] in named
+    shared = {word for word in words & {*found.name.split()} if len(word) > 1 and word not in SAID_OF_ANYTHING}
+    return Agreement(found.category == asked.category, colour, bool(shared), distance)
 
 
 def by_chance(asked: Sequence[ObjectRecord], known: Sequence[ObjectRecord]) -> dict[str, float]:
@@ -94,11 +99,16 @@ def by_chance(asked: Sequence[ObjectRecord], known: Sequence[ObjectRecord]) -> d
     return {name: sum(getattr(each, name) for row in pairs for each in row) / sum(map(len, pairs)) for name in ASPECTS}
 
 
-def shares(found: Sequence[Agreement]) -> dict[str, tuple[float, float]]:
-    """How often each aspect is right, and half the width of its 95 % interval."""
-    count = len(found)
-    means = {name: sum(getattr(each, name) for each in found) / count for name in ASPECTS}
-    return {name: (mean, CERTAIN * math.sqrt(mean * (1 - mean) / count)) for name, mean in means.items()}
+def shares(found: Sequence[Agreement]) -> dict[str, tuple[float, float, float]]:
+    """How often each aspect is right, and Wilson's 95 % interval of that."""
+    count, square = len(found), CERTAIN**2
+    result = {}
+    for name in ASPECTS:
+        mean = sum(getattr(each, name) for each in found) / count
+        middle = (mean + square / (2 * count)) / (1 + square / count)
+        half = CERTAIN * math.sqrt(mean * (1 - mean) / count + square / (4 * count**2)) / (1 + square / count)
+        result[name] = (mean, middle - half, middle + half)
+    return result
 
 
 def way(ours: float, chance: float, ceiling: float) -> float:
