@@ -13,7 +13,7 @@ from gen3d.errors import MissingWeights, UsageError
 from gen3d.pipeline.progress import Progress
 from gen3d.pipeline.training.gvgen import AttributeTraining, FieldTraining
 from gen3d.pipeline.training.module import PriorTraining
-from gen3d.pipeline.training.run import TrainingJob
+from gen3d.pipeline.training.run import TrainingJob, newest
 from gen3d.pipeline.training.train import Trained, keep_settings, keep_sources, train
 from gen3d.pipeline.training.volume_batches import TOGETHER
 from gen3d.pipeline.training.volume_data import VolumeData, statistics
@@ -69,7 +69,8 @@ def train_gvgen(
     if start is not None:
         module.begin_with(load_network(start))
     words = job.out / WORDS
-    if field and not reads_pictures(settings.network.encoder) and not words.exists() and not getattr(rank_zero_only, "rank", 0):
+    known = words.exists() and newest(job.out) is not None  # else they may be those of other volumes
+    if field and not reads_pictures(settings.network.encoder) and not known and not getattr(rank_zero_only, "rank", 0):
         save_words(words_of(data.training, data.encoder(), _lpips(progress)), words)
     name = "gvgen-field.safetensors" if field else "gvgen-attributes.safetensors"
     return train(module, data, job, progress, job.out / name, save_network, began)

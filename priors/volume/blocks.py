@@ -73,7 +73,8 @@ class Attention(nn.Module):
         return mixed
 
     def _seen(self, *parts: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(*self._split(*parts)).transpose(1, 2).flatten(2)
+        q, k, v = self._split(*parts)
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
     def _told(self, query: Tensor, keys: Tensor, values: Tensor, mask: Bool[Tensor, "b 1 1 n"]) -> Tensor:
         # Words are few: the fused kernel saves no memory here, and goes back eight times slower in bfloat16 on CPUs.

@@ -266,6 +266,22 @@ def test_noise_drowns_fields_of_many_nodes(volumes):
     assert float(normal.std()) == pytest.approx(10 / 8**1.5, rel=1e-4)
 
 
+def test_every_object_is_seen_from_places_of_its_own(volumes):
+    batch = batches_of(volumes, ATTRIBUTES)[0]
+    poses = around(batch, ATTRIBUTES).world_to_camera.flatten(0, 1)
+    apart = torch.cdist(poses.flatten(1), poses.flatten(1)) + torch.eye(len(poses))
+    assert float(apart.min()) > 1e-3
+    other = around(batches_of(volumes, ATTRIBUTES)[1], ATTRIBUTES).world_to_camera.flatten(0, 1)
+    assert float((other - poses).abs().amax((1, 2)).min()) > 1e-3
+
+
+def test_pictures_alone_teach_attributes(volumes, tmp_path):
+    settings = replace(ATTRIBUTES, recolored=0.0, volume=0.0, render=10.0, rate=3e-2, average=0.9)
+    _, first = trained(volumes, replace(settings, steps=1), tmp_path / "a")
+    _, later = trained(volumes, replace(settings, steps=STEPS, check=STEPS), tmp_path / "b")
+    assert later["check/psnr"] > first["check/psnr"] + 1
+
+
 def test_words_know_what_objects_look_like(volumes):
     torch.manual_seed(0)
     found = words_of(volumes, words, Lpips("alex").eval())

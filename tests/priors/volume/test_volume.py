@@ -12,6 +12,7 @@ from gen3d.priors.volume.volume import (
     GaussianVolume,
     Statistics,
     bounds,
+    mirrored,
     nodes,
     visible,
 )
@@ -32,6 +33,14 @@ def some(size=4, batch=(), seed=0):
 def drawn(volume):
     cameras = orbit(torch.tensor([0.0, 120.0]), torch.tensor([20.0, -10.0]), radius=1.5, fov=49.0, width=48, height=48)
     return rasterize(volume.gaussians(), cameras, background=torch.ones(3)).rgb
+
+
+def test_what_is_mirrored_looks_mirrored():
+    camera = orbit(torch.zeros(1), torch.tensor([15.0]), radius=1.5, fov=49.0, width=48, height=48)
+    volume = some()
+    seen, other = (rasterize(each.gaussians(), camera, background=torch.ones(3)).rgb for each in (volume, mirrored(volume)))
+    assert torch.allclose(seen, other.flip(2), atol=2e-3)
+    assert not torch.allclose(seen, other, atol=0.1)
 
 
 @pytest.mark.parametrize("size", [2, 8, 16])
