@@ -32,7 +32,7 @@ def execute(options: SimpleNamespace) -> Report:
     if pair and not all(each.strip() for each in pair):
         raise UsageError("--interpolate leads from one prompt to another and one of the two is empty; name both")
     prompt, other = pair or (" ".join(words), options.settings.other)
-    settings = replace(options.settings, prompt=" ".join((prompt or options.settings.prompt).split()), other=other)
+    settings = replace(options.settings, prompt=prompt or options.settings.prompt, other=other)
     if not settings.prompt:
         raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
     if options.no_mesh:

@@ -109,7 +109,8 @@ class TextSettings:
     mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "other", " ".join(self.other.split()))
+        for name in ("prompt", "other"):
+            object.__setattr__(self, name, " ".join(getattr(self, name).split()))
         check_choices(self, solver=SOLVERS)
         check_choices(self, device=("auto", "cpu", "cuda"), backend=("auto", "gsplat", "native", "reference"))
         check_ranges(self, steps=(1, 1000), seeds=(1, 64), seed=(0, 2**62), guidance=(0, 50), frames=(2, 10_000))

@@ -34,6 +34,7 @@ from gen3d.priors.volume.generate import TextModel
 from gen3d.priors.volume.interpolate import End, interpolated
 from gen3d.priors.volume.shipped import shipped_model
 from gen3d.priors.volume.volume import visible
+from gen3d.priors.volume.words import shortened
 from gen3d.renderers.gaussians import Gaussians
 
 PIXELS, FRAMES_PER_SECOND = 512, 24  # of videos
@@ -51,7 +52,7 @@ class Interpolate:
         """Draw every frame; nothing where no other prompt is given."""
         settings = self.settings
         if settings.other:
-            same = " ".join(settings.other.split()) == settings.prompt
+            same = settings.other == settings.prompt
             ends = (End(self.model.told([settings.prompt]), settings.seed), End(self.model.told([settings.other]), settings.seed + same))
             write_video(self.results.previews / "interpolation.mp4", self.frames(ends, progress), fps=FRAMES_PER_SECOND)
         return state
@@ -98,7 +99,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
         UsageError: the prompt is empty, nothing came of it, or the networks read pictures.
         MissingWeights: the networks, or the text encoder, are not here.
     """
-    settings = replace(settings or TextSettings(), prompt=" ".join(prompt.split()))
+    settings = replace(settings or TextSettings(), prompt=prompt)
     progress = progress or Silent()
     if not settings.prompt:
         raise UsageError('the prompt is empty; say what to make, such as gen3d text "a red barrel"')
@@ -134,7 +135,7 @@ def text_to_3d(prompt: str, settings: TextSettings | None = None, run: Run | Non
 def note_of(model: TextModel, prompt: str) -> str:
     """A sentence about a prompt that the networks cannot do justice to; else nothing."""
     if model.encoder.cuts(prompt):
-        return "the prompt is longer than the text encoder reads; its last words count for nothing"
+        return f"{shortened(prompt)!r} is longer than the text encoder reads; its last words count for nothing"
     return "" if model.words is None else model.words.warning(prompt, model.told([subject(prompt)]).pooled[0].cpu())
 
 
@@ -142,7 +143,8 @@ def judge_of(model: TextModel, told: Told, settings: TextSettings, run: Run) -> 
     """Says how little splats look like training objects whose names mean the same; None where looks are not known."""
     looks = None if model.words is None else model.words.looks
     if looks is None:
-        run.note("samples were chosen without looking at them: gvgen-words.safetensors of the training is not beside the field")
+        why = "gvgen-words.safetensors of the training is not beside the field" if model.words is None else "its training had no LPIPS"
+        run.note(f"samples were chosen without looking at them: {why}")
         return None
     try:
         lpips = load_lpips("alex")

@@ -57,8 +57,12 @@ class Words:
         phrase, cosine = self.nearest(pooled)
         if cosine >= self.far:
             return ""
-        told = prompt if len(prompt) <= SHOWN else prompt[: SHOWN - 3] + "..."
-        return f"nothing like {told!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
+        return f"nothing like {shortened(prompt)!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
+
+
+def shortened(prompt: str) -> str:
+    """The beginning of a prompt, as messages repeat it."""
+    return prompt if len(prompt) <= SHOWN else prompt[: SHOWN - 3] + "..."
 
 
 def save_words(words: Words, path: str | Path) -> None:

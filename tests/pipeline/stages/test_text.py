@@ -136,6 +136,10 @@ def test_prompts_far_from_everything_are_noted(settings, tmp_path):
 def test_a_choice_without_looking_is_noted(settings, tmp_path):
     _, run = made("a barrel", replace(settings, seeds=2), tmp_path / "run")
     assert run.manifest.notes[0].startswith("samples were chosen without looking at them: gvgen-words.safetensors")
+    names = ("a barrel", "xx")
+    save_words(Words(names, torch.nn.functional.normalize(Letters()(names).pooled, dim=-1)), tmp_path / WORDS)
+    _, run = made("a barrel", replace(settings, seeds=2), tmp_path / "again")
+    assert run.manifest.notes == ("samples were chosen without looking at them: its training had no LPIPS",)
 
 
 def test_videos_to_nothing_are_refused(settings, tmp_path, monkeypatch):
@@ -153,7 +157,8 @@ def test_nothing_heavy_is_imported():
 
 def test_prompts_that_are_not_read_to_their_end_are_noted(settings, tmp_path):
     _, run = made("barrel " * 20, settings, tmp_path / "long")
-    assert run.manifest.notes == ("the prompt is longer than the text encoder reads; its last words count for nothing",)
+    told = f"'{'barrel ' * 8}b...' is longer than the text encoder reads; its last words count for nothing"
+    assert run.manifest.notes == (told,)
 
 
 def test_a_run_that_was_cut_off_is_done_again(settings, tmp_path, monkeypatch):
