@@ -20,7 +20,7 @@ from gen3d.priors.volume.volume import FAINT, LOGIT, GaussianVolume, Statistics
 
 CHECKED = 16  # objects of a batch that is measured
 COUNTED = 256  # objects that statistics are taken over
-DROWNED = 10.0  # square root of the nodes over which noise of a deviation of fields would leave the shape to be guessed
+DROWNED = 10.0  # root of the number of nodes beyond which noise as strong as a field leaves only details to be guessed
 
 
 class VolumeData(pl.LightningDataModule):
@@ -86,9 +86,9 @@ class VolumeData(pl.LightningDataModule):
 def statistics(volumes: VolumeSet) -> tuple[Statistics, Statistics]:
     """Mean and deviation of fields; and of attributes where nodes hold something, of the opacity over all nodes.
 
-    Fields are smooth, so that noise averages out over many nodes, and what it leaves to be guessed at its usual levels are details. Their
-    deviation is told to be greater by the square root of the number of nodes, so that the same levels drown shapes, too, and words are
-    worth reading (input scaling, Chen 2023, 2301.10972).
+    Fields are smooth, so that noise averages out over many nodes, and what it leaves to be guessed at its usual levels are details. The
+    deviation that is given is therefore larger than theirs, by the root of the number of nodes, so that the same levels drown shapes,
+    too, and words are worth reading. It is the scaling of Chen 2023 (2301.10972); the network's inputs are not brought back to unit variance.
     """
     step = max(1, len(volumes) // COUNTED)
     values = [volumes.read(number) for number in range(0, len(volumes), step)]
