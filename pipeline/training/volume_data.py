@@ -88,7 +88,8 @@ def statistics(volumes: VolumeSet) -> tuple[Statistics, Statistics]:
 
     Fields are smooth, so that noise averages out over many nodes, and what it leaves to be guessed at its usual levels are details. The
     deviation that is given is therefore larger than theirs, by the root of the number of nodes, so that the same levels drown shapes,
-    too, and words are worth reading. It is the scaling of Chen 2023 (2301.10972); the network's inputs are not brought back to unit variance.
+    too, and words are worth reading. It is the scaling of Chen 2023 (2301.10972), but for the network's inputs, which are taken as they
+    are.
     """
     step = max(1, len(volumes) // COUNTED)
     values = [volumes.read(number) for number in range(0, len(volumes), step)]

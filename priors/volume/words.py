@@ -57,7 +57,8 @@ class Words:
         phrase, cosine = self.nearest(pooled)
         if cosine >= self.far:
             return ""
-        return f"nothing like {shortened(prompt)!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
+        told = shortened(prompt)
+        return f"nothing like {told!r} was among what the weights have learned; the nearest is {phrase!r} (cosine {cosine:.2f})"
 
 
 def shortened(prompt: str) -> str:
