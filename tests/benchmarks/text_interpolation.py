@@ -6,13 +6,13 @@ SET is what gen3d data render wrote; neighbours among the captions of its test o
 """
 
 import argparse
-import hashlib
 import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from gen3d.pipeline.evaluation.prompts import in_any_order
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
@@ -34,7 +34,7 @@ def main():
     options = parser.parse_args()
     model = shipped_model(options.field, options.attributes)
     records = ObjectSet(options.set).select(split="test").records
-    captions = [each.caption for each in sorted(records, key=lambda each: hashlib.sha256(each.id.encode()).digest())]
+    captions = [each.caption for each in in_any_order(records)]
     print("| from | to | least foreground beside a neighbour's |\n|---|---|---|")
     lowest = []
     for one, other in list(pairwise(captions[: options.pairs + 1])):

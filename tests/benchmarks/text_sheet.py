@@ -6,7 +6,6 @@ SET is what gen3d data render wrote; the captions of its test objects, which no 
 """
 
 import argparse
-import hashlib
 import textwrap
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from gen3d.pipeline.evaluation.prompts import in_any_order
 from gen3d.pipeline.formats.images import contact_sheet, write_image
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import object_cameras
@@ -43,7 +43,7 @@ def main():
     options = parser.parse_args()
     model, sampling = shipped_model(options.field, options.attributes), Sampling(options.steps)
     records = ObjectSet(options.set).select(split="test").records
-    chosen = sorted(records, key=lambda record: hashlib.sha256(record.id.encode()).digest())[: options.prompts]
+    chosen = in_any_order(records)[: options.prompts]
     cells = []
     for record in chosen:
         samples = [shown(model, record.caption, seed, sampling) for seed in range(options.seeds)]
