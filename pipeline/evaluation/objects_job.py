@@ -1,6 +1,5 @@
 """Methods judged on the test objects of a library: pictures drawn or read, questions asked, answers scored."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from gen3d.pipeline.evaluation.protocol_set import fingerprint, protocol_set
 from gen3d.pipeline.evaluation.results import Evaluated
 from gen3d.pipeline.evaluation.settings import ObjectsSettings
 from gen3d.pipeline.objects.folders import find_objects
+from gen3d.pipeline.objects.holdout import in_any_order
 from gen3d.pipeline.objects.library import select
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Progress
@@ -150,8 +150,8 @@ def limited(objects: ObjectSet, count: int) -> ObjectSet:
     if not count:
         return objects
     kept: dict[str, list[str]] = {}
-    for record in sorted(objects.records, key=lambda record: hashlib.sha256(record.id.encode()).digest()):
-        kept.setdefault(record.tier, []).append(record.id)
+    for each in in_any_order(record.id for record in objects.records):
+        kept.setdefault(objects.record(each).tier, []).append(each)
     ids = {each for tier in kept.values() for each in tier[:count]}
     return ObjectSet(objects.folder, [record for record in objects.records if record.id in ids], objects.manifest)
 

@@ -4,9 +4,8 @@ No network here knows both pictures and words. But training objects have words: 
 is of the category, has the colour and bears the name that was asked for, the result looks the part.
 """
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,11 +77,6 @@ def known_objects(objects: ObjectSet, describe: Describe, progress: Progress) ->
         progress.advance(number + 1)
     progress.finish()
     return Known(tuple(objects.records), torch.stack(rows))
-
-
-def in_any_order(records: Iterable[ObjectRecord]) -> list[ObjectRecord]:
-    """Objects in an order that says nothing about them and is always the same: that of a hash of their ids."""
-    return sorted(records, key=lambda record: hashlib.sha256(record.id.encode()).digest())
 
 
 def described(views: ObjectViews, describe: Describe) -> Float[Tensor, " d"]:

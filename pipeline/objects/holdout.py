@@ -1,4 +1,4 @@
-"""Training objects that are kept for measuring: the same in every set of a library."""
+"""Objects that are kept for measuring, or chosen to be looked at: the same in every set of a library."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,9 +12,14 @@ def without(objects: ObjectSet, others: ObjectSet) -> ObjectSet:
     return ObjectSet(objects.folder, [record for record in objects.records if record.id not in ids], objects.manifest)
 
 
+def in_any_order(ids: Iterable[str]) -> list[str]:
+    """Ids in an order that says nothing about objects and is always the same: that of their hashes."""
+    return sorted(ids, key=lambda each: hashlib.sha256(each.encode()).digest())
+
+
 def held_out(ids: Iterable[str], count: int) -> set[str]:
-    """So many ids, those with the smallest hashes."""
-    return set(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).digest())[:count])
+    """So many ids, the first in any order."""
+    return set(in_any_order(ids)[:count])
 
 
 def split_off(objects: ObjectSet, count: int) -> tuple[ObjectSet, ObjectSet]:

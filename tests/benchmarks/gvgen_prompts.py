@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 
 from gen3d.pipeline.evaluation.gallery import features
-from gen3d.pipeline.evaluation.prompts import agreement, by_chance, described, in_any_order, known_objects, shares, way
+from gen3d.pipeline.evaluation.prompts import agreement, by_chance, described, known_objects, shares, way
+from gen3d.pipeline.objects.holdout import in_any_order
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import LONGEST_SIDE, RING, ObjectViews, ring_cameras
 from gen3d.pipeline.progress import Silent
@@ -80,7 +81,7 @@ def main():
     describe, model, size = features(lpips), shipped_model(options.field, options.attributes), objects.manifest.settings.size
     known = known_objects(objects.select(split="train"), describe, Silent())
     test = objects.select(split="test")
-    asked = in_any_order(test.records)[: options.prompts]
+    asked = [test.record(each) for each in in_any_order(record.id for record in test.records)[: options.prompts]]
     chance = by_chance(asked, known.records)
     true = [described(test.read(record.id, range(RING)), describe) for record in asked]
     ceiling = shares([agreement(record, *known.nearest(views)) for record, views in zip(asked, true, strict=True)])

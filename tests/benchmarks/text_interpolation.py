@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gen3d.pipeline.evaluation.prompts import in_any_order
+from gen3d.pipeline.objects.holdout import in_any_order
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.progress import Silent
 from gen3d.pipeline.run import Run
@@ -33,8 +33,8 @@ def main():
     parser.add_argument("--frames", type=int, default=TextSettings().frames)
     options = parser.parse_args()
     model = shipped_model(options.field, options.attributes)
-    records = ObjectSet(options.set).select(split="test").records
-    captions = [each.caption for each in in_any_order(records)]
+    objects = ObjectSet(options.set).select(split="test")
+    captions = [objects.record(each).caption for each in in_any_order(record.id for record in objects.records)]
     print("| from | to | least foreground beside a neighbour's |\n|---|---|---|")
     lowest = []
     for one, other in list(pairwise(captions[: options.pairs + 1])):

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from gen3d.pipeline.evaluation.prompts import in_any_order
 from gen3d.pipeline.formats.images import contact_sheet, write_image
+from gen3d.pipeline.objects.holdout import in_any_order
 from gen3d.pipeline.objects.object_set import ObjectSet
 from gen3d.pipeline.objects.views import object_cameras
 from gen3d.pipeline.stages.place import normalised
@@ -42,8 +42,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("sheet.jpg"))
     options = parser.parse_args()
     model, sampling = shipped_model(options.field, options.attributes), Sampling(options.steps)
-    records = ObjectSet(options.set).select(split="test").records
-    chosen = in_any_order(records)[: options.prompts]
+    objects = ObjectSet(options.set).select(split="test")
+    chosen = [objects.record(each) for each in in_any_order(record.id for record in objects.records)[: options.prompts]]
     cells = []
     for record in chosen:
         samples = [shown(model, record.caption, seed, sampling) for seed in range(options.seeds)]

@@ -7,7 +7,7 @@ from gen3d.errors import UsageError
 from gen3d.pipeline.evaluation import baselines
 from gen3d.pipeline.evaluation.blending import blended, build_blend, choose_weights, scores_of_blends
 from gen3d.pipeline.evaluation.objects_protocol import Predicted, question_of
-from gen3d.pipeline.objects.holdout import split_off
+from gen3d.pipeline.objects.holdout import held_out, in_any_order, split_off
 
 PLAIN, OTHER = (0.2, 0.4, 0.6), (0.6, 0.2, 0.2)
 
@@ -83,3 +83,9 @@ def test_objects_of_the_same_name_do_not_answer(training, bench_of):
 def test_a_hold_out_that_takes_all(training, bench_of):
     with pytest.raises(UsageError, match="holdout is 8 and leaves none"):
         choose_weights(bench_of(training(3), 8))
+
+
+def test_any_order_does_not_depend_on_the_order_before():
+    many = [f"thing {number}" for number in range(9)]
+    assert in_any_order(many) == in_any_order(reversed(many)) != many
+    assert held_out(many, 3) == set(in_any_order(many)[:3])
